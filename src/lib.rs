@@ -1,0 +1,6 @@
+//! eipwatch keeps an Elastic IP on a healthy EC2 instance.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+pub mod cloud;
+pub mod core;
+pub mod probe;
