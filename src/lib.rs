@@ -3,4 +3,5 @@
 
 pub mod cloud;
 pub mod core;
+pub mod embedded;
 pub mod probe;
