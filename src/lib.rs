@@ -5,5 +5,6 @@
 pub mod aws;
 pub mod cloud;
 pub mod core;
+pub mod drive;
 pub mod embedded;
 pub mod probe;

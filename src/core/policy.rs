@@ -1,5 +1,6 @@
 //! The policy of a cluster: how it is probed, when a verdict changes, what holds a move back.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,13 @@ pub struct StatusRange {
     pub from: u16,
     /// The highest.
     pub to: u16,
+}
+
+impl fmt::Display for StatusRange {
+    /// As the policy writes it: `200-399`, or `200`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.from == self.to { self.from.fmt(f) } else { write!(f, "{}-{}", self.from, self.to) }
+    }
 }
 
 /// The value of `eipwatch:policy`, complete.
