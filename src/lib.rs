@@ -7,4 +7,9 @@ pub mod cloud;
 pub mod core;
 pub mod drive;
 pub mod embedded;
+pub mod env;
+#[cfg(feature = "aws")]
+pub mod lambda;
+#[cfg(feature = "aws")]
+pub mod logging;
 pub mod probe;
