@@ -13,3 +13,4 @@ pub mod lambda;
 #[cfg(feature = "aws")]
 pub mod logging;
 pub mod probe;
+pub mod sim;

@@ -10,4 +10,5 @@ mod faults;
 mod first_light;
 #[cfg(feature = "aws")]
 mod harness;
+mod scenarios;
 mod tidy;
