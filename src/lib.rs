@@ -9,4 +9,9 @@ pub mod core;
 pub mod demo;
 pub mod drive;
 pub mod embedded;
+pub mod env;
+#[cfg(feature = "aws")]
+pub mod lambda;
+#[cfg(feature = "aws")]
+pub mod logging;
 pub mod probe;

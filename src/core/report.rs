@@ -28,6 +28,9 @@ pub struct Report {
     pub clusters: Vec<ClusterReport>,
     /// What is odd, beyond any cluster.
     pub problems: Vec<String>,
+    /// Whether EC2 could be read at all.
+    #[serde(skip)]
+    pub observed: bool,
 }
 
 /// One cluster.

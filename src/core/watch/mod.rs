@@ -46,9 +46,6 @@ pub const MAX_TAGGING: usize = 10;
 pub const MAX_TAG_TRIES: u32 = 6;
 /// How many resources one CreateTags names.
 pub const MAX_RESOURCES: usize = 50;
-/// How long an invocation may go on after its watch has ended, to finish what it began, if its deadline allows.
-pub const OVERTIME: Duration = Duration::from_secs(60);
-
 /// What the environment sets.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -821,7 +818,6 @@ impl Watch {
         if address.is_some_and(|address| matches!(address.mode.in_force(now), AddressMode::Manual { .. })) {
             return true;
         }
-        let name = &watched.cluster.name;
         let waiting = |of: &Purpose| matches!(of, Purpose::Force(address) if address == id);
         let queued = self.tags.iter().any(|(_, write)| write.of.iter().any(waiting));
         let sent =
@@ -1077,6 +1073,7 @@ impl Watch {
             sweeps: self.looks.rounds.max(u32::from(self.first_read.is_some())),
             clusters,
             problems,
+            observed: self.first_read.is_some(),
         };
         report.error = self.what_failed(&report, now);
         report.ok = report.error.is_none();
