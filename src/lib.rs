@@ -3,8 +3,10 @@
 
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod cli;
 pub mod cloud;
 pub mod core;
+pub mod demo;
 pub mod drive;
 pub mod embedded;
 pub mod env;
