@@ -410,7 +410,7 @@ export class ElasticIpFailover extends Construct {
               metrics: [
                 {
                   id: 'worst',
-                  expression: `${alarm.query} FROM SCHEMA(EipWatch, Cluster)`,
+                  expression: `${alarm.query} FROM SCHEMA("EipWatch", "Cluster")`,
                   period: alarm.period,
                   returnData: true,
                 },
