@@ -1,3 +1,6 @@
 //! The Lambda function.
 
-fn main() {}
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    eipwatch::lambda::run().await
+}

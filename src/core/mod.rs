@@ -1,6 +1,13 @@
 //! The core: what was seen goes in, what to do comes out. No clock, no I/O, no AWS, nothing random.
 
+pub mod decide;
+pub mod event;
+pub mod log;
 pub mod model;
 pub mod policy;
+pub mod report;
+pub mod snapshot;
 pub mod tags;
 pub mod time;
+pub mod verdict;
+pub mod watch;

@@ -428,9 +428,10 @@ impl CloudError {
             | "ExpiredToken"
             | "RequestExpired"
             | "SignatureDoesNotMatch" => Failure::NotPermitted,
-            "InvalidAllocationID.NotFound" | "InvalidAddress.NotFound" | "InvalidAddressID.NotFound" => {
-                Failure::AddressGone
-            }
+            "InvalidAllocationID.NotFound"
+            | "InvalidElasticIpID.NotFound"
+            | "InvalidAddress.NotFound"
+            | "InvalidAddressID.NotFound" => Failure::AddressGone,
             "IncorrectInstanceState"
             | "IncorrectState"
             | "InvalidNetworkInterfaceID.NotFound"

@@ -1,0 +1,891 @@
+//! What should happen to each address of a cluster, and why: a pure function of what is known.
+//!
+//! [`decide`] neither waits nor acts. It says when it is too early to say (`pending`), what speaks against every node (`vetoes`), and
+//! with a move the exact place (`plan`), so that whoever acts has no choices left.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{AllocationId, InstanceId, InstanceState};
+use super::snapshot::{Cluster, ClusterAddress, Holder, Node, Slot};
+use super::tags::{AddressMode, NodeMode, State, Verdict};
+use super::time::{Time, duration_text};
+use super::verdict::Finding;
+
+/// For how long after a verified move a read that shows the previous holder is taken as stale.
+pub const SETTLING: Duration = Duration::from_secs(30);
+/// How long a rescue waits at most for running nodes to settle before it takes the best there is.
+pub const LAST_RESORT_AFTER: Duration = Duration::from_secs(5);
+/// How far apart an interface must be seen attached to nothing before its address is free for rescue.
+pub const LOOSE_FOR: Duration = Duration::from_secs(10);
+
+/// What kind of decision it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Nothing is to be done.
+    Stay,
+    /// The address is to go to another node.
+    Move,
+    /// It should go, but may not.
+    Blocked,
+}
+
+/// Why: the contract's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// Move: nobody holds the address.
+    NoHolder,
+    /// Move: the holder is stopped, terminated, or about to be.
+    HolderGone,
+    /// Move: the holder has been announced to stop.
+    HolderLeaving,
+    /// Move: the holder is drained.
+    HolderDraining,
+    /// Move: the holder fails its checks.
+    HolderUnhealthy,
+    /// Move: back to the preferred node.
+    Failback,
+    /// Move: by command.
+    Manual,
+    /// Move: nobody is a candidate, but there is nothing to lose.
+    LastResort,
+    /// Stay: all is well.
+    Healthy,
+    /// Stay: nobody may take the address.
+    NoCandidate,
+    /// Stay: nothing moves by itself.
+    ManualMode,
+    /// Stay: something outside the cluster holds it.
+    Outsider,
+    /// Stay: the read is older than the last move.
+    Settling,
+    /// Stay: somebody else moved it meanwhile.
+    MovedElsewhere,
+    /// Blocked: the brake.
+    MaxMoves,
+    /// Blocked: every private address is occupied.
+    NoFreePrivateAddress,
+    /// Blocked: AWS refuses it to the watcher.
+    NotPermitted,
+    /// Blocked: a command that asked for what is not allowed.
+    Refused,
+}
+
+impl Why {
+    /// The contract's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::NoHolder => "no-holder",
+            Why::HolderGone => "holder-gone",
+            Why::HolderLeaving => "holder-leaving",
+            Why::HolderDraining => "holder-draining",
+            Why::HolderUnhealthy => "holder-unhealthy",
+            Why::Failback => "failback",
+            Why::Manual => "manual",
+            Why::LastResort => "last-resort",
+            Why::Healthy => "healthy",
+            Why::NoCandidate => "no-candidate",
+            Why::ManualMode => "manual-mode",
+            Why::Outsider => "outsider",
+            Why::Settling => "settling",
+            Why::MovedElsewhere => "moved-elsewhere",
+            Why::MaxMoves => "max-moves",
+            Why::NoFreePrivateAddress => "no-free-private-address",
+            Why::NotPermitted => "not-permitted",
+            Why::Refused => "refused",
+        }
+    }
+
+    /// Whether moves for this reason are counted by the brake.
+    pub fn counted(self) -> bool {
+        matches!(self, Why::HolderUnhealthy | Why::Failback)
+    }
+
+    /// Whether the address has no living holder: such moves come first, and nothing holds them back.
+    pub fn rescue(self) -> bool {
+        matches!(self, Why::NoHolder | Why::HolderGone | Why::LastResort)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// `why=` of a state tag for a move that others made.
+pub const EXTERNAL: &str = "external";
+
+/// A decision, with its reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Stay, move or blocked.
+    pub kind: Kind,
+    /// The node to move to.
+    pub to: Option<InstanceId>,
+    /// The contract's word for the reason.
+    pub why: Why,
+    /// One sentence for people.
+    pub text: String,
+    /// What speaks against each node that is no candidate.
+    pub vetoes: Vec<String>,
+    /// In manual mode: what it would have been.
+    pub would: Option<Box<Decision>>,
+}
+
+/// What an invocation remembers of an address.
+#[derive(Clone, Debug, Default)]
+pub struct AddressMemory {
+    /// The state as this invocation last made or adopted it; newer than the tag's until the tag is written.
+    pub state: Option<State>,
+    /// Nodes that EC2 refused in this invocation, and why.
+    pub refused: BTreeMap<InstanceId, String>,
+    /// Set once the address can't be moved in this invocation at all.
+    pub barred: Option<String>,
+    /// Since when it has needed a rescue.
+    pub rescue_since: Option<Time>,
+    /// Since when its interface is known to be attached to nothing.
+    pub loose_since: Option<Time>,
+    /// A command to move it.
+    pub order: Option<Order>,
+}
+
+/// A command to move an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Where to; `None`: to the best candidate.
+    pub to: Option<InstanceId>,
+    /// Even to a node that is no candidate.
+    pub force: bool,
+}
+
+/// Since when a node's verdict holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// Since when the verdict is what it is.
+    pub verdict: Time,
+    /// Since when nothing has spoken against it.
+    pub steady: Time,
+}
+
+/// What a decision is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The cluster as EC2 showed it.
+    pub cluster: &'a Cluster,
+    /// What is known of its nodes.
+    pub findings: &'a BTreeMap<InstanceId, Finding>,
+    /// Since when.
+    pub since: &'a BTreeMap<InstanceId, Since>,
+    /// What is remembered of its addresses.
+    pub memory: &'a BTreeMap<AllocationId, AddressMemory>,
+    /// Which private addresses are taken, moves on their way included.
+    pub taken: &'a BTreeMap<Slot, AllocationId>,
+    /// `EIPWATCH_MODE=manual`.
+    pub manual: bool,
+    /// The present.
+    pub now: Time,
+}
+
+/// A move, complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Who holds the address, as far as is known.
+    pub from: Option<InstanceId>,
+    /// Who shall.
+    pub to: InstanceId,
+    /// Where exactly.
+    pub slot: Slot,
+    /// Why.
+    pub why: Why,
+    /// To a node that is no candidate, by `force`: the address's mode becomes manual.
+    pub forced: bool,
+}
+
+/// A decision for one address, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// Which address.
+    pub address: AllocationId,
+    /// The decision.
+    pub decision: Decision,
+    /// It is too early: some verdict that matters is not settled.
+    pub pending: bool,
+    /// When it has to be asked again although nothing new was seen.
+    pub again_at: Option<Time>,
+    /// The move, if it is one and may be made.
+    pub plan: Option<Plan>,
+    /// Who could take the address now, the best first.
+    pub candidates: Vec<InstanceId>,
+}
+
+/// What is remembered of an address: this invocation's memory or the tag, whichever is newer.
+pub fn remembered<'a>(address: &'a ClusterAddress, memory: Option<&'a AddressMemory>) -> Option<&'a State> {
+    match (memory.and_then(|memory| memory.state.as_ref()), &address.state) {
+        (Some(own), Some(tag)) if tag.since > own.since => Some(tag),
+        (Some(own), _) => Some(own),
+        (None, tag) => tag.as_ref(),
+    }
+}
+
+/// Whether a read that shows `shown` is older than the last move.
+pub fn is_stale(shown: &Holder, state: Option<&State>, now: Time) -> bool {
+    state.is_some_and(|state| {
+        now.since(state.since) < SETTLING
+            && state.from.is_some()
+            && shown.instance() == state.from.as_ref()
+            && shown.instance() != Some(&state.holder)
+    })
+}
+
+/// Decides for all addresses of a cluster, in order of allocation id, each taking its private address from those left.
+pub fn decide(question: Question<'_>) -> Vec<Ruling> {
+    let mut held: BTreeMap<&InstanceId, usize> = BTreeMap::new();
+    for address in &question.cluster.addresses {
+        if let Some(id) = address.holder.instance() {
+            *held.entry(id).or_default() += 1;
+        }
+    }
+    let mut taken = question.taken.clone();
+    let mut rulings = Vec::with_capacity(question.cluster.addresses.len());
+    for address in &question.cluster.addresses {
+        let ruling = Asked { question, address, held: &held, taken: &taken }.rule();
+        let settled_move = ruling.decision.kind == Kind::Move;
+        if let Some(plan) = ruling.plan.as_ref().filter(|_| settled_move) {
+            taken.retain(|_, by| by != &address.id);
+            taken.insert(plan.slot.clone(), address.id.clone());
+            if let Some((id, _)) = question.cluster.nodes.get_key_value(&plan.to) {
+                *held.entry(id).or_default() += 1;
+            }
+            if let Some(count) = address.holder.instance().and_then(|id| held.get_mut(id)) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        rulings.push(ruling);
+    }
+    rulings
+}
+
+struct Asked<'a> {
+    question: Question<'a>,
+    address: &'a ClusterAddress,
+    held: &'a BTreeMap<&'a InstanceId, usize>,
+    taken: &'a BTreeMap<Slot, AllocationId>,
+}
+
+/// A node as a target for one address.
+struct Rated<'a> {
+    node: &'a Node,
+    /// Its place, if it is a candidate; else what speaks against it.
+    slot: Result<Slot, Veto>,
+    /// It may become a candidate within moments.
+    promising: bool,
+    /// Its verdict is settled.
+    settled: bool,
+}
+
+struct Veto {
+    text: String,
+    /// Nothing but the lack of a free private address.
+    only_slot: bool,
+}
+
+/// How much a running node that is no candidate is worth when there is nothing to lose; the smallest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Resort {
+    Draining,
+    Unknown,
+    Unhealthy,
+    Leaving,
+}
+
+impl<'a> Asked<'a> {
+    fn memory(&self) -> Option<&'a AddressMemory> {
+        self.question.memory.get(&self.address.id)
+    }
+
+    fn finding(&self, id: &InstanceId) -> Option<&'a Finding> {
+        self.question.findings.get(id)
+    }
+
+    fn label(&self, id: &InstanceId) -> String {
+        match self.question.cluster.nodes.get(id).and_then(|node| node.name.as_ref()) {
+            Some(name) => format!("{name} ({id})"),
+            None => id.to_string(),
+        }
+    }
+
+    fn rank(&self, node: &Node) -> (bool, Reverse<u16>, usize, InstanceId) {
+        let preferred = self.address.prefer.as_ref() == Some(&node.id);
+        let held = self.held.get(&node.id).copied().unwrap_or_default();
+        (!preferred, Reverse(node.priority), held, node.id.clone())
+    }
+
+    /// Every node but the holder, the best first.
+    fn rated(&self, holder: Option<&InstanceId>) -> Vec<Rated<'a>> {
+        let mut nodes: Vec<&'a Node> =
+            self.question.cluster.nodes.values().filter(|node| Some(&node.id) != holder).collect();
+        nodes.sort_by_cached_key(|node| self.rank(node));
+        nodes.into_iter().map(|node| self.rate(node)).collect()
+    }
+
+    fn rate(&self, node: &'a Node) -> Rated<'a> {
+        let finding = self.finding(&node.id);
+        let slot = node.slot_for(&self.address.id, self.taken);
+        let (lasting, passing) = self.objections(node, finding);
+        let settled = finding.is_some_and(|finding| finding.settled);
+        let promising =
+            lasting.is_empty() && !settled && slot.is_ok() && finding.is_some_and(|finding| finding.promising);
+        let mut against = lasting;
+        against.extend(passing);
+        let only_slot = against.is_empty();
+        let slot = match slot {
+            Ok(slot) if against.is_empty() => Ok(slot),
+            Ok(_) => Err(Veto { text: against.join(", "), only_slot: false }),
+            Err(why) => {
+                against.push(why);
+                Err(Veto { text: against.join(", "), only_slot })
+            }
+        };
+        Rated { node, slot, promising, settled }
+    }
+
+    /// What speaks against a node as a candidate: what will not change by itself within moments, and what may.
+    fn objections(&self, node: &Node, finding: Option<&Finding>) -> (Vec<String>, Vec<String>) {
+        let mut lasting = Vec::new();
+        let mut passing = Vec::new();
+        if !node.member {
+            lasting.push("it has lost its cluster tag".to_owned());
+        }
+        match node.state {
+            Some(InstanceState::Running) => {}
+            Some(state) => lasting.push(state.as_str().to_owned()),
+            None => lasting.push("EC2 cannot describe it now".to_owned()),
+        }
+        match node.mode {
+            NodeMode::Active => {}
+            NodeMode::Drain => lasting.push("drain".to_owned()),
+            NodeMode::Unreadable => lasting.push("its mode cannot be read".to_owned()),
+        }
+        if !self.same_border_group(node) {
+            lasting.push(format!(
+                "in network border group {}, the address in {}",
+                node.border_group().unwrap_or_default(),
+                self.address.border_group.as_deref().unwrap_or_default()
+            ));
+        }
+        if let Some(why) = self.memory().and_then(|memory| memory.refused.get(&node.id)) {
+            lasting.push(format!("EC2 refused it: {why}"));
+        }
+        match finding {
+            None => passing.push("not looked at yet".to_owned()),
+            Some(finding) => {
+                if let Some(leaving) = &finding.leaving {
+                    lasting.push(format!("leaving ({})", leaving.kind));
+                }
+                if finding.impaired {
+                    lasting.push("a status check is impaired".to_owned());
+                }
+                if finding.verdict == Verdict::Gone {
+                    if node.state == Some(InstanceState::Running) {
+                        lasting.push("gone, says EC2's event".to_owned());
+                    }
+                } else if finding.verdict != Verdict::Healthy {
+                    passing.push(format!("{}: {}", finding.verdict.as_str(), finding.why()));
+                } else if !finding.probes_passed {
+                    passing.push("not every probe of it has passed yet".to_owned());
+                } else if finding.unread {
+                    passing.push("its status checks and alarms are being read".to_owned());
+                }
+            }
+        }
+        (lasting, passing)
+    }
+
+    fn same_border_group(&self, node: &Node) -> bool {
+        match (&self.address.border_group, node.border_group()) {
+            (Some(address), Some(node)) => address == node,
+            _ => true,
+        }
+    }
+
+    fn ruling(&self, decision: Decision, rated: &[Rated<'_>]) -> Ruling {
+        Ruling {
+            address: self.address.id.clone(),
+            decision,
+            pending: false,
+            again_at: None,
+            plan: None,
+            candidates: rated.iter().filter(|rated| rated.slot.is_ok()).map(|rated| rated.node.id.clone()).collect(),
+        }
+    }
+
+    fn decision(&self, kind: Kind, why: Why, text: String, rated: &[Rated<'_>]) -> Decision {
+        let vetoes = rated
+            .iter()
+            .filter_map(|rated| Some(format!("{}: {}", rated.node.id, rated.slot.as_ref().err()?.text)))
+            .collect();
+        Decision { kind, to: None, why, text, vetoes, would: None }
+    }
+
+    fn stay(&self, why: Why, text: String, rated: &[Rated<'_>]) -> Ruling {
+        self.ruling(self.decision(Kind::Stay, why, text, rated), rated)
+    }
+
+    fn blocked(&self, why: Why, text: String, rated: &[Rated<'_>]) -> Ruling {
+        self.ruling(self.decision(Kind::Blocked, why, text, rated), rated)
+    }
+
+    fn go(
+        &self,
+        from: Option<&InstanceId>,
+        to: &Node,
+        slot: Slot,
+        why: Why,
+        text: String,
+        rated: &[Rated<'_>],
+    ) -> Ruling {
+        let decision = Decision { to: Some(to.id.clone()), ..self.decision(Kind::Move, why, text, rated) };
+        let plan = Plan { from: from.cloned(), to: to.id.clone(), slot, why, forced: false };
+        Ruling { plan: Some(plan), ..self.ruling(decision, rated) }
+    }
+
+    fn rule(&self) -> Ruling {
+        let mode = self.address.mode.in_force(self.question.now);
+        let order = self.memory().and_then(|memory| memory.order.as_ref());
+        let mut ruling = match order {
+            Some(order) => self.rule_order(order),
+            None => self.rule_auto(),
+        };
+        if order.is_none() && (self.question.manual || mode != AddressMode::Auto) {
+            let by = if self.question.manual {
+                "EIPWATCH_MODE is manual".to_owned()
+            } else {
+                format!("the address is in mode {mode}")
+            };
+            let text = format!("{by}: nothing moves by itself. Otherwise: {}", ruling.decision.text);
+            ruling.plan = None;
+            ruling.decision = Decision {
+                kind: Kind::Stay,
+                to: None,
+                why: Why::ManualMode,
+                text,
+                vetoes: ruling.decision.vetoes.clone(),
+                would: Some(Box::new(ruling.decision)),
+            };
+        } else if ruling.plan.is_some()
+            && let Some(why) = self.memory().and_then(|memory| memory.barred.as_ref())
+        {
+            ruling.plan = None;
+            ruling.decision.kind = Kind::Blocked;
+            ruling.decision.text = format!("{} But it is not allowed to: {why}", ruling.decision.text);
+            ruling.decision.why = Why::NotPermitted;
+        }
+        if let Some(expiry) = match self.address.mode {
+            AddressMode::Manual { until } => until,
+            AddressMode::Auto => None,
+        } && expiry > self.question.now
+        {
+            ruling.again_at = Some(ruling.again_at.map_or(expiry, |at| at.min(expiry)));
+        }
+        ruling
+    }
+
+    fn rule_auto(&self) -> Ruling {
+        let now = self.question.now;
+        let ip = self.address.public_ip;
+        let state = remembered(self.address, self.memory());
+        let shown = &self.address.holder;
+        let settling = state.filter(|state| {
+            is_stale(shown, Some(state), now) && self.question.cluster.nodes.contains_key(&state.holder)
+        });
+        let holder = match (settling, shown) {
+            (Some(state), _) => &state.holder,
+            (None, Holder::Node(id)) => id,
+            (None, Holder::Nobody) => {
+                let rated = self.rated(None);
+                return self.rescue(None, Why::NoHolder, format!("Nobody holds {ip}"), &rated);
+            }
+            (None, Holder::Loose(interface, _)) => {
+                let rated = self.rated(None);
+                let since = self.memory().and_then(|memory| memory.loose_since).unwrap_or(now);
+                let text = format!("{ip} sits on interface {interface}, which is attached to nothing");
+                if now.since(since) >= LOOSE_FOR {
+                    return self.rescue(None, Why::HolderGone, text, &rated);
+                }
+                let mut ruling = self.stay(
+                    Why::Settling,
+                    format!("{text}. It is looked at once more before it counts as gone."),
+                    &rated,
+                );
+                ruling.pending = true;
+                ruling.again_at = Some(since + LOOSE_FOR);
+                return ruling;
+            }
+            (None, Holder::Unclear(interface)) => {
+                let rated = self.rated(None);
+                let text = format!(
+                    "{ip} sits on interface {interface}, which belongs to no instance; what it is has not been read yet."
+                );
+                let mut ruling = self.stay(Why::Outsider, text, &rated);
+                ruling.pending = true;
+                return ruling;
+            }
+            (None, Holder::Outsider { what, .. }) => {
+                let rated = self.rated(None);
+                return self.stay(
+                    Why::Outsider,
+                    format!("{ip} is held by {what}, outside the cluster: it is left alone."),
+                    &rated,
+                );
+            }
+        };
+        let rated = self.rated(Some(holder));
+        let Some(finding) = self.finding(holder) else {
+            let mut ruling = self.stay(
+                Why::Healthy,
+                format!("{} holds {ip} and has not been looked at yet.", self.label(holder)),
+                &rated,
+            );
+            ruling.pending = true;
+            return ruling;
+        };
+        let node = self.question.cluster.nodes.get(holder);
+        let who = self.label(holder);
+        let mut ruling = if finding.verdict == Verdict::Gone {
+            let how = finding.evidence.first().map(|evidence| evidence.text.clone()).unwrap_or_default();
+            self.rescue(Some(holder), Why::HolderGone, format!("{who}, which holds {ip}, is gone ({how})"), &rated)
+        } else if let Some(leaving) = &finding.leaving {
+            let until = leaving.until.map(|until| format!(", {until}")).unwrap_or_default();
+            self.evict(
+                holder,
+                Why::HolderLeaving,
+                format!("{who}, which holds {ip}, is leaving ({}{until})", leaving.kind),
+                &rated,
+            )
+        } else if node.is_some_and(|node| node.mode == NodeMode::Drain) {
+            self.evict(holder, Why::HolderDraining, format!("{who}, which holds {ip}, is drained"), &rated)
+        } else if finding.verdict == Verdict::Unhealthy {
+            self.failover(
+                holder,
+                finding,
+                &format!("{who}, which holds {ip}, is unhealthy ({})", finding.why()),
+                &rated,
+            )
+        } else {
+            self.keep(holder, finding, &who, state, &rated)
+        };
+        if let Some(state) = settling {
+            let until = state.since + SETTLING;
+            ruling.again_at = Some(ruling.again_at.map_or(until, |at| at.min(until)));
+            // The stale read shows the previous holder. If that is where it should go, the next read will tell where it is.
+            let back = ruling.plan.as_ref().is_some_and(|plan| Some(&plan.to) == shown.instance());
+            if ruling.decision.kind == Kind::Stay || back {
+                let text = format!(
+                    "{ip} was moved to {} at {}; EC2 still shows {}, which is taken as a stale read until {until}.",
+                    self.label(&state.holder),
+                    state.since,
+                    shown.instance().map(|id| self.label(id)).unwrap_or_default()
+                );
+                ruling.decision = self.decision(Kind::Stay, Why::Settling, text, &rated);
+                ruling.plan = None;
+                ruling.pending |= back;
+            }
+        }
+        ruling
+    }
+
+    /// The best candidate; `Err(true)`: a better one, or any at all, may appear within moments.
+    fn best<'r>(rated: &'r [Rated<'a>]) -> Result<(&'r Rated<'a>, Slot), bool> {
+        for one in rated {
+            match &one.slot {
+                Ok(slot) => return Ok((one, slot.clone())),
+                Err(_) if one.promising => return Err(true),
+                Err(_) => {}
+            }
+        }
+        Err(rated.iter().any(|one| !one.settled && one.node.state == Some(InstanceState::Running)))
+    }
+
+    /// Nobody to take it: says whether that is only for want of a private address.
+    fn nobody(&self, text: &str, rated: &[Rated<'_>]) -> Ruling {
+        if rated.iter().any(|one| one.slot.as_ref().is_err_and(|veto| veto.only_slot)) {
+            let text = format!(
+                "{text}, but no healthy node has a free private address for it. Give one a secondary private address, or release one."
+            );
+            return self.blocked(Why::NoFreePrivateAddress, text, rated);
+        }
+        self.stay(Why::NoCandidate, format!("{text}, but no other node may take it: it stays where it is."), rated)
+    }
+
+    fn rescue(&self, holder: Option<&InstanceId>, why: Why, text: String, rated: &[Rated<'a>]) -> Ruling {
+        let now = self.question.now;
+        let since = self.memory().and_then(|memory| memory.rescue_since).unwrap_or(now);
+        let patience_ends = since + LAST_RESORT_AFTER;
+        let waited = now >= patience_ends;
+        let wait = |ruling: Ruling| Ruling { pending: true, again_at: Some(patience_ends), plan: None, ..ruling };
+        let to_candidate = |one: &Rated<'a>, slot: Slot| {
+            let text = format!("{text}: it goes to {}, the best candidate.", self.label(&one.node.id));
+            self.go(holder, one.node, slot, why, text, rated)
+        };
+        match Self::best(rated) {
+            Ok((one, slot)) => return to_candidate(one, slot),
+            Err(true) if !waited => {
+                return wait(self.stay(Why::NoCandidate, format!("{text}; its nodes are being asked."), rated));
+            }
+            Err(_) => {}
+        }
+        if let Some((one, slot)) = rated.iter().find_map(|one| Some((one, one.slot.as_ref().ok()?.clone()))) {
+            return to_candidate(one, slot);
+        }
+        // Nothing to lose: the best running node, candidate or not.
+        let mut resorts: Vec<(Resort, &Rated<'a>)> =
+            rated.iter().filter_map(|one| Some((self.resort(one)?, one))).collect();
+        resorts.sort_by_key(|(resort, _)| *resort);
+        let free =
+            resorts.iter().find_map(|(_, one)| Some((one.node, one.node.slot_for(&self.address.id, self.taken).ok()?)));
+        match free {
+            Some((node, slot)) => {
+                let state = self.finding(&node.id).map(|finding| finding.why()).unwrap_or_default();
+                let text = format!(
+                    "{text}, and no node is a candidate: {} is the best that runs ({state}), and there is nothing to lose.",
+                    self.label(&node.id)
+                );
+                self.go(holder, node, slot, Why::LastResort, text, rated)
+            }
+            None if !resorts.is_empty() => {
+                let text = format!(
+                    "{text}, but no running node has a free private address for it. Give one a secondary private address, or release one."
+                );
+                self.blocked(Why::NoFreePrivateAddress, text, rated)
+            }
+            None => {
+                self.stay(Why::NoCandidate, format!("{text}, and no other node of the cluster runs. Start one."), rated)
+            }
+        }
+    }
+
+    fn resort(&self, one: &Rated<'_>) -> Option<Resort> {
+        let node = one.node;
+        let finding = self.finding(&node.id)?;
+        let may = node.member
+            && node.state == Some(InstanceState::Running)
+            && finding.verdict != Verdict::Gone
+            && self.same_border_group(node)
+            && self.memory().is_none_or(|memory| !memory.refused.contains_key(&node.id));
+        let resort = if finding.leaving.is_some() {
+            Resort::Leaving
+        } else if finding.verdict == Verdict::Unhealthy || finding.impaired {
+            Resort::Unhealthy
+        } else if finding.verdict != Verdict::Healthy || !finding.probes_passed {
+            Resort::Unknown
+        } else {
+            Resort::Draining
+        };
+        may.then_some(resort)
+    }
+
+    fn evict(&self, holder: &InstanceId, why: Why, text: String, rated: &[Rated<'a>]) -> Ruling {
+        match Self::best(rated) {
+            Ok((one, slot)) => {
+                let text = format!("{text}: it goes to {}, the best candidate.", self.label(&one.node.id));
+                self.go(Some(holder), one.node, slot, why, text, rated)
+            }
+            Err(pending) => Ruling { pending, ..self.nobody(&text, rated) },
+        }
+    }
+
+    fn failover(&self, holder: &InstanceId, finding: &Finding, text: &str, rated: &[Rated<'a>]) -> Ruling {
+        let (one, slot) = match Self::best(rated) {
+            Ok(best) => best,
+            Err(pending) => return Ruling { pending: pending || !finding.settled, ..self.nobody(text, rated) },
+        };
+        if !finding.settled {
+            return Ruling {
+                pending: true,
+                ..self.stay(Why::Healthy, format!("{text}, but not for certain yet."), rated)
+            };
+        }
+        if let Some(used_up) = self.brake() {
+            let policy = &self.question.cluster.policy;
+            let steady = |id: &InstanceId| self.question.since.get(id).map_or(self.question.now, |since| since.steady);
+            let ready_at = steady(holder).max(steady(&one.node.id)) + policy.stable;
+            if self.question.now < ready_at {
+                let text = format!(
+                    "{text}, and {} could take it. But {used_up}: the move waits until both have been so for {}, at {ready_at}. To move it now: eipwatch move.",
+                    self.label(&one.node.id),
+                    duration_text(policy.stable)
+                );
+                return Ruling { again_at: Some(ready_at), ..self.blocked(Why::MaxMoves, text, rated) };
+            }
+        }
+        let text = format!("{text}: it goes to {}, the best candidate.", self.label(&one.node.id));
+        self.go(Some(holder), one.node, slot, Why::HolderUnhealthy, text, rated)
+    }
+
+    /// Whether the moves within the window are used up, in words.
+    fn brake(&self) -> Option<String> {
+        let policy = &self.question.cluster.policy;
+        let state = remembered(self.address, self.memory())?;
+        let within = state.moves.iter().filter(|at| self.question.now.since(**at) < policy.window).count();
+        let limit = usize::try_from(policy.max_moves).unwrap_or(usize::MAX);
+        (within >= limit)
+            .then(|| format!("it has moved {within} times within {} (max_moves={limit})", duration_text(policy.window)))
+    }
+
+    fn keep(
+        &self,
+        holder: &InstanceId,
+        finding: &Finding,
+        who: &str,
+        state: Option<&State>,
+        rated: &[Rated<'a>],
+    ) -> Ruling {
+        let ip = self.address.public_ip;
+        let text = match finding.verdict {
+            Verdict::Healthy => format!("{who} holds {ip} and is healthy."),
+            Verdict::Suspect => {
+                format!("{who} holds {ip}; it began to fail ({}), and is being asked again.", finding.why())
+            }
+            _ => format!("{who} holds {ip}; whether it is healthy is not known, so it keeps it."),
+        };
+        let mut stay = self.stay(Why::Healthy, text, rated);
+        stay.pending =
+            !finding.settled || rated.iter().any(|one| !one.settled && one.node.state == Some(InstanceState::Running));
+        self.failback(holder, finding, who, state, rated, &stay).unwrap_or(stay)
+    }
+
+    fn failback(
+        &self,
+        holder: &InstanceId,
+        finding: &Finding,
+        who: &str,
+        state: Option<&State>,
+        rated: &[Rated<'a>],
+        stay: &Ruling,
+    ) -> Option<Ruling> {
+        let now = self.question.now;
+        let policy = &self.question.cluster.policy;
+        let ip = self.address.public_ip;
+        if !policy.failback || finding.verdict != Verdict::Healthy || !finding.settled {
+            return None;
+        }
+        // What somebody moved by hand stays, and so does what is not where the watcher left it.
+        if state
+            .is_some_and(|state| state.why == EXTERNAL || state.why == Why::Manual.as_str() || &state.holder != holder)
+        {
+            return None;
+        }
+        let current = self.question.cluster.nodes.get(holder)?;
+        let one = rated.iter().find(|one| one.slot.is_ok())?;
+        let outranks = {
+            let (one, current) = (self.rank(one.node), self.rank(current));
+            (one.0, one.1) < (current.0, current.1)
+        };
+        if !outranks || !one.settled {
+            return None;
+        }
+        let slot = one.slot.as_ref().ok()?.clone();
+        let healthy_since = self.question.since.get(&one.node.id)?.verdict;
+        let ready_at = state.map_or(healthy_since, |state| state.since.max(healthy_since)) + policy.stable;
+        if now < ready_at {
+            return Some(Ruling { again_at: Some(ready_at), ..stay.clone() });
+        }
+        let back = self.label(&one.node.id);
+        if let Some(used_up) = self.brake() {
+            let text = format!(
+                "{who} holds {ip} and is healthy; {back} is preferred and healthy again, but {used_up}: it waits."
+            );
+            return Some(self.blocked(Why::MaxMoves, text, rated));
+        }
+        let text = format!(
+            "{who} holds {ip} and is healthy, but {back} is preferred and has been healthy since {healthy_since}: it goes back."
+        );
+        Some(self.go(Some(holder), one.node, slot, Why::Failback, text, rated))
+    }
+
+    fn rule_order(&self, order: &Order) -> Ruling {
+        let ip = self.address.public_ip;
+        let holder = match &self.address.holder {
+            Holder::Outsider { what, .. } => {
+                let rated = self.rated(None);
+                let text =
+                    format!("{ip} is held by {what}, outside the cluster: it is left alone. Disassociate it first.");
+                return self.blocked(Why::Refused, text, &rated);
+            }
+            Holder::Unclear(_) => {
+                let rated = self.rated(None);
+                let mut ruling = self.stay(Why::Outsider, format!("What holds {ip} is being asked."), &rated);
+                ruling.pending = true;
+                return ruling;
+            }
+            other => other.instance(),
+        };
+        let rated = self.rated(holder);
+        let Some(to) = &order.to else {
+            return match Self::best(&rated) {
+                Ok((one, slot)) => {
+                    let text = format!("By command, {ip} goes to {}, the best candidate.", self.label(&one.node.id));
+                    self.go(holder, one.node, slot, Why::Manual, text, &rated)
+                }
+                Err(pending) => {
+                    let text = format!("No node may take {ip}. Name one with `to`, and `force` if it must be.");
+                    Ruling { pending, ..self.blocked(Why::Refused, text, &rated) }
+                }
+            };
+        };
+        if Some(to) == holder {
+            return self.stay(Why::Healthy, format!("{} holds {ip} already.", self.label(to)), &rated);
+        }
+        let Some(one) = rated.iter().find(|one| &one.node.id == to) else {
+            let nodes: Vec<String> = self.question.cluster.nodes.keys().map(ToString::to_string).collect();
+            let text = format!(
+                "{to} is no node of cluster {}: its nodes are {}.",
+                self.question.cluster.name,
+                nodes.join(", ")
+            );
+            return self.blocked(Why::Refused, text, &rated);
+        };
+        let who = self.label(to);
+        match &one.slot {
+            Ok(slot) => {
+                self.go(holder, one.node, slot.clone(), Why::Manual, format!("By command, {ip} goes to {who}."), &rated)
+            }
+            Err(_) if !one.settled && one.node.state == Some(InstanceState::Running) => {
+                let mut ruling = self.stay(Why::NoCandidate, format!("{who} is being asked."), &rated);
+                ruling.pending = true;
+                ruling
+            }
+            Err(veto) if !order.force => {
+                let text = format!(
+                    "{who} is no candidate: {}. Nothing was moved. `force` moves it all the same, and sets the address's mode to manual.",
+                    veto.text
+                );
+                self.blocked(Why::Refused, text, &rated)
+            }
+            Err(_) => match one.node.slot_for(&self.address.id, self.taken) {
+                Err(why) => {
+                    let text =
+                        format!("{who} cannot take {ip}: {why}. No Elastic IP is ever displaced, not even by force.");
+                    self.blocked(Why::NoFreePrivateAddress, text, &rated)
+                }
+                Ok(slot) => {
+                    let text = format!(
+                        "By force, {ip} goes to {who}, which is no candidate; the address's mode becomes manual, or the next sweep would undo it."
+                    );
+                    let mut ruling = self.go(holder, one.node, slot, Why::Manual, text, &rated);
+                    if let Some(plan) = &mut ruling.plan {
+                        plan.forced = true;
+                    }
+                    ruling
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The answer of an invocation, and its metrics.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::decide::{Decision, Why};
+use super::model::{AllocationId, ClusterName, InstanceId};
+use super::tags::Verdict;
+use super::time::Time;
+use super::verdict::Evidence;
+
+/// What an invocation answers. The contract fixes its form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What woke it.
+    pub trigger: String,
+    /// Whether everything that was decided or asked for was done.
+    pub ok: bool,
+    /// What was not, in a sentence.
+    pub error: Option<String>,
+    /// Whether it only said what it would do.
+    pub dry_run: bool,
+    /// How many times EC2 was read in full.
+    pub sweeps: u32,
+    /// Cluster by cluster, by name.
+    pub clusters: Vec<ClusterReport>,
+    /// What is odd, beyond any cluster.
+    pub problems: Vec<String>,
+    /// Whether EC2 could be read at all.
+    #[serde(skip)]
+    pub observed: bool,
+}
+
+/// One cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterReport {
+    /// Its name.
+    pub cluster: ClusterName,
+    /// Whether some candidate could take each address if its holder failed now.
+    pub ready: bool,
+    /// Its addresses, by allocation id.
+    pub addresses: Vec<AddressReport>,
+    /// Its nodes, by instance id.
+    pub nodes: Vec<NodeReport>,
+    /// What is odd.
+    pub problems: Vec<String>,
+}
+
+/// One address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressReport {
+    /// The address that the world knows.
+    pub public_ip: Ipv4Addr,
+    /// Its allocation.
+    pub allocation_id: AllocationId,
+    /// The mode in force.
+    pub mode: String,
+    /// Who holds it at the end.
+    pub holder: Option<InstanceId>,
+    /// The last decision that was not to stay, or else the last.
+    pub decision: Option<Decision>,
+    /// All moves that were made or tried.
+    pub moves: Vec<MoveReport>,
+}
+
+/// One move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveReport {
+    /// From whom.
+    pub from: Option<InstanceId>,
+    /// To whom.
+    pub to: InstanceId,
+    /// Why.
+    pub why: Why,
+    /// Whether EC2, asked again, showed the new holder.
+    pub ok: bool,
+    /// From the call to the reading that showed it, or to giving up.
+    pub took_ms: u64,
+    /// What went wrong, with AWS's own code.
+    pub error: Option<String>,
+    /// Given up because somebody else moved it, or because it was no longer needed: no failure.
+    #[serde(skip)]
+    pub benign: bool,
+    /// From the first failed probe, or the first sign, to the decision.
+    #[serde(skip)]
+    pub detect_ms: Option<u64>,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Its instance id.
+    pub id: InstanceId,
+    /// Its `Name` tag.
+    pub name: Option<String>,
+    /// Its zone.
+    pub az: Option<String>,
+    /// What its checks add up to.
+    pub verdict: Verdict,
+    /// Since when.
+    pub since: Option<String>,
+    /// `active`, `drain`; what cannot be read is `null`.
+    pub mode: Option<String>,
+    /// What announced that it will stop.
+    pub leaving: Option<String>,
+    /// Whether it could receive an address of the cluster now.
+    pub candidate: bool,
+    /// Its priority.
+    pub priority: u16,
+    /// Check by check.
+    pub evidence: Vec<Evidence>,
+    /// The longest streak of failed probes.
+    #[serde(skip)]
+    pub longest_fail_streak: u32,
+}
+
+/// What only metrics need to know of an invocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// From start to end.
+    pub took_ms: u64,
+    /// Calls to AWS.
+    pub api_calls: u64,
+}
+
+/// The namespace of all metrics.
+pub const NAMESPACE: &str = "EipWatch";
+
+/// Metrics of an invocation, named and with their CloudWatch unit.
+pub const METRICS: &[(&str, &str)] =
+    &[("Sweeps", "Count"), ("SweepMillis", "Milliseconds"), ("Problems", "Count"), ("ApiCalls", "Count")];
+
+/// Metrics with the dimension `Cluster`.
+pub const CLUSTER_METRICS: &[(&str, &str)] = &[
+    ("HealthyNodes", "Count"),
+    ("Candidates", "Count"),
+    ("Ready", "Count"),
+    ("Paused", "Count"),
+    ("Moves", "Count"),
+    ("MoveFailures", "Count"),
+    ("Blocked", "Count"),
+    ("Outsiders", "Count"),
+    ("DetectMillis", "Milliseconds"),
+    ("MoveMillis", "Milliseconds"),
+    ("LongestFailStreak", "Count"),
+];
+
+impl Report {
+    /// The moves that were decided and not made.
+    pub fn failed_moves(&self) -> impl Iterator<Item = (&ClusterReport, &AddressReport, &MoveReport)> {
+        self.clusters.iter().flat_map(|cluster| {
+            cluster.addresses.iter().filter_map(move |address| {
+                let last = address.moves.iter().rev().find(|tried| !tried.benign)?;
+                (!last.ok).then_some((cluster, address, last))
+            })
+        })
+    }
+
+    /// The metrics as lines of CloudWatch's Embedded Metric Format: one for the invocation, one for each cluster.
+    pub fn metrics(&self, effort: Effort, now: Time) -> Vec<Value> {
+        let problems = self.problems.len() + self.clusters.iter().map(|cluster| cluster.problems.len()).sum::<usize>();
+        let mut lines = vec![emf(
+            now,
+            None,
+            METRICS,
+            &[
+                json!(self.sweeps),
+                json!(effort.took_ms / u64::from(self.sweeps.max(1))),
+                json!(problems),
+                json!(effort.api_calls),
+            ],
+        )];
+        for cluster in &self.clusters {
+            let moves = || cluster.addresses.iter().flat_map(|address| &address.moves);
+            let count =
+                |is: &dyn Fn(&AddressReport) -> bool| cluster.addresses.iter().filter(|address| is(address)).count();
+            let decided = |why: Why| {
+                move |address: &AddressReport| {
+                    address.decision.as_ref().is_some_and(|decision| {
+                        decision.why == why || decision.would.as_ref().is_some_and(|would| would.why == why)
+                    })
+                }
+            };
+            let blocked = |address: &AddressReport| {
+                address.decision.as_ref().is_some_and(|decision| decision.kind == super::decide::Kind::Blocked)
+            };
+            let detect: Vec<u64> = moves().filter_map(|made| made.detect_ms).collect();
+            let took: Vec<u64> = moves().filter(|made| made.ok).map(|made| made.took_ms).collect();
+            let streak = cluster.nodes.iter().map(|node| node.longest_fail_streak).max().unwrap_or_default();
+            lines.push(emf(
+                now,
+                Some(cluster.cluster.as_str()),
+                CLUSTER_METRICS,
+                &[
+                    json!(cluster.nodes.iter().filter(|node| node.verdict == Verdict::Healthy).count()),
+                    json!(cluster.nodes.iter().filter(|node| node.candidate).count()),
+                    json!(u8::from(cluster.ready)),
+                    json!(count(&|address| address.mode != "auto")),
+                    json!(moves().filter(|made| made.ok).count()),
+                    json!(moves().filter(|made| !made.ok && !made.benign).count()),
+                    json!(count(&blocked)),
+                    json!(count(&decided(Why::Outsider))),
+                    json!(detect),
+                    json!(took),
+                    json!(streak),
+                ],
+            ));
+        }
+        lines
+    }
+}
+
+fn emf(now: Time, cluster: Option<&str>, names: &[(&str, &str)], values: &[Value]) -> Value {
+    let present = || names.iter().zip(values).filter(|(_, value)| value.as_array().is_none_or(|list| !list.is_empty()));
+    let definitions: Vec<Value> = present().map(|((name, unit), _)| json!({"Name": name, "Unit": unit})).collect();
+    let dimensions = if cluster.is_some() { json!([["Cluster"]]) } else { json!([[]]) };
+    let mut line = json!({
+        "_aws": {
+            "Timestamp": now.as_millis(),
+            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": definitions}]
+        }
+    });
+    if let Some(object) = line.as_object_mut() {
+        if let Some(cluster) = cluster {
+            object.insert("Cluster".to_owned(), json!(cluster));
+        }
+        for ((name, _), value) in present() {
+            object.insert((*name).to_owned(), value.clone());
+        }
+    }
+    line
+}

@@ -1,0 +1,649 @@
+//! From raw facts to clusters: what EC2 showed, read with the tags' meaning, and every problem met on the way.
+//!
+//! [`Facts`] only grows by what was read; [`clusters`] is a pure function of it. Neither judges nor decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::model::{
+    Address, Alarm, AllocationId, Association, ClusterName, Instance, InstanceId, InstanceState, InstanceStatus,
+    Interface, InterfaceId, LooseInterface, Seen, Tags,
+};
+use super::policy::{self, Policy, Via};
+use super::tags::{self, AddressMode, Check, Health, Heartbeat, Keys, NodeMode, State};
+use super::time::Time;
+
+/// How long a tag that this process wrote is believed against reads that do not show it yet.
+/// EC2 is eventually consistent; the longest staleness in field reports is seconds.
+pub const OWN_WRITES_BELIEVED: Duration = Duration::from_secs(30);
+
+/// What is known of an instance that carries the cluster tag, or holds one of our addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// Its last description; `None` if there never was one in this invocation.
+    pub instance: Option<Arc<Instance>>,
+    /// Whether the last answer described it. If not, nothing in `instance` but its addresses may be relied on.
+    pub described: bool,
+    /// Its tags, which DescribeTags gives even when DescribeInstances does not.
+    pub tags: Tags,
+}
+
+/// Everything that was read in this invocation, the newest of each kind.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// All Elastic IPs of the Region.
+    pub addresses: BTreeMap<AllocationId, Arc<Address>>,
+    /// When DescribeAddresses last answered.
+    pub addresses_at: Option<Time>,
+    /// Instances by id.
+    pub instances: BTreeMap<InstanceId, Arc<Sighting>>,
+    /// When DescribeInstances, or what stands in for it, last answered.
+    pub instances_at: Option<Time>,
+    /// Status checks of running instances; what is absent tells nothing.
+    pub statuses: BTreeMap<InstanceId, Arc<InstanceStatus>>,
+    /// When DescribeInstanceStatus last answered.
+    pub statuses_at: Option<Time>,
+    /// Interfaces that carry an address without belonging to an instance, and when each was read.
+    pub interfaces: BTreeMap<InterfaceId, (LooseInterface, Time)>,
+    /// Alarms by name.
+    pub alarms: BTreeMap<String, Alarm>,
+    /// When DescribeAlarms last answered.
+    pub alarms_at: Option<Time>,
+    written: BTreeMap<(String, String), (String, Time)>,
+}
+
+impl Facts {
+    /// Takes in DescribeAddresses.
+    pub fn take_addresses(&mut self, seen: Vec<Address>, now: Time) {
+        self.addresses = seen
+            .into_iter()
+            .map(|mut address| {
+                self.overlay(address.id.as_str(), &mut address.tags, now);
+                (address.id.clone(), Arc::new(address))
+            })
+            .collect();
+        self.addresses_at = Some(now);
+    }
+
+    /// Takes in a complete DescribeInstances by tag: who is missing from it is no longer known, unless `keep` names it
+    /// (a holder that is asked for by id).
+    pub fn take_instances(&mut self, seen: Vec<Instance>, keep: &BTreeSet<InstanceId>, now: Time) {
+        self.instances.retain(|id, _| keep.contains(id));
+        self.take_described(seen, now);
+        self.instances_at = Some(now);
+    }
+
+    /// Takes in instances that were asked for by id.
+    pub fn take_described(&mut self, seen: Vec<Instance>, now: Time) {
+        for mut instance in seen {
+            self.overlay(&instance.id.to_string(), &mut instance.tags, now);
+            let tags = instance.tags.clone();
+            let id = instance.id.clone();
+            let sighting = Sighting { instance: Some(Arc::new(instance)), described: true, tags };
+            self.instances.insert(id, Arc::new(sighting));
+        }
+    }
+
+    /// Takes in what DescribeTags says of instances that EC2 cannot describe now. Their last descriptions are kept for
+    /// the addresses in them, and marked.
+    pub fn take_undescribed(&mut self, id: &InstanceId, mut seen: Tags, now: Time) {
+        self.overlay(id.as_str(), &mut seen, now);
+        let instance = self.instances.get(id).and_then(|sighting| sighting.instance.clone());
+        self.instances.insert(id.clone(), Arc::new(Sighting { instance, described: false, tags: seen }));
+    }
+
+    /// Takes in the small answers: statuses, interfaces, alarms.
+    pub fn take(&mut self, seen: Seen, now: Time) {
+        match seen {
+            Seen::Addresses(list) => self.take_addresses(list, now),
+            Seen::Instances(list) => self.take_described(list, now),
+            Seen::Status(list) => {
+                self.statuses = list.into_iter().map(|status| (status.id.clone(), Arc::new(status))).collect();
+                self.statuses_at = Some(now);
+            }
+            Seen::InstanceTags(_) => {}
+            Seen::Interfaces(list) => {
+                for interface in list {
+                    self.interfaces.insert(interface.id.clone(), (interface, now));
+                }
+            }
+            Seen::Alarms(list) => {
+                self.alarms.extend(list.into_iter().map(|alarm| (alarm.name.clone(), alarm)));
+                self.alarms_at = Some(now);
+            }
+        }
+    }
+
+    /// Notes a tag that was written, so that a stale read does not undo it.
+    pub fn wrote(&mut self, resource: &str, key: &str, value: &str, now: Time) {
+        self.written.insert((resource.to_owned(), key.to_owned()), (value.to_owned(), now));
+        if let Some(sighting) = self.instances.get_mut(&InstanceId::from(resource)) {
+            Arc::make_mut(sighting).tags.insert(key.to_owned(), value.to_owned());
+        }
+        if let Some(address) = self.addresses.get_mut(&AllocationId::from(resource)) {
+            Arc::make_mut(address).tags.insert(key.to_owned(), value.to_owned());
+        }
+    }
+
+    fn overlay(&self, resource: &str, tags: &mut Tags, now: Time) {
+        let from = (resource.to_owned(), String::new());
+        let ours = self.written.range(from..).take_while(|((of, _), _)| of == resource);
+        for ((_, key), (value, at)) in ours {
+            if now.since(*at) < OWN_WRITES_BELIEVED {
+                tags.insert(key.clone(), value.clone());
+            }
+        }
+    }
+
+    /// Which address sits on which private address, as far as reads show it.
+    pub fn occupancy(&self) -> BTreeMap<Slot, AllocationId> {
+        self.addresses
+            .values()
+            .filter_map(|address| Some((self.slot_of(address.association.as_ref()?)?, address.id.clone())))
+            .collect()
+    }
+
+    /// The interface and private address of an association. Emulators leave one or both out: then the primary ones.
+    fn slot_of(&self, association: &Association) -> Option<Slot> {
+        let instance = || self.instances.get(association.instance.as_ref()?)?.instance.as_ref();
+        let interface = match &association.interface {
+            Some(id) => id.clone(),
+            None => primary(&instance()?.interfaces)?.id.clone(),
+        };
+        let private_ip = match association.private_ip {
+            Some(ip) => ip,
+            None => *instance()?.interfaces.iter().find(|of| of.id == interface)?.private_ips.first()?,
+        };
+        Some(Slot { interface, private_ip })
+    }
+}
+
+/// A place for an Elastic IP: a private address on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    /// The interface.
+    pub interface: InterfaceId,
+    /// The private address.
+    pub private_ip: Ipv4Addr,
+}
+
+fn primary(interfaces: &[Interface]) -> Option<&Interface> {
+    interfaces
+        .iter()
+        .find(|interface| interface.device_index == 0 && interface.card_index == 0)
+        .or_else(|| interfaces.first())
+}
+
+/// A cluster as its tags and EC2 describe it at one moment.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// Its name.
+    pub name: ClusterName,
+    /// The policy in force.
+    pub policy: Policy,
+    /// The checks of nodes that have none of their own.
+    pub checks: Vec<Check>,
+    /// Its addresses, in order of allocation id.
+    pub addresses: Vec<ClusterAddress>,
+    /// Its nodes, in order of instance id.
+    pub nodes: BTreeMap<InstanceId, Node>,
+    /// What could not be read or is not as it should be, for people.
+    pub problems: Vec<String>,
+}
+
+/// An Elastic IP of a cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterAddress {
+    /// Its allocation.
+    pub id: AllocationId,
+    /// The address that the world knows.
+    pub public_ip: Ipv4Addr,
+    /// The zones it may be used in.
+    pub border_group: Option<String>,
+    /// Its mode, as tagged; it may have expired.
+    pub mode: AddressMode,
+    /// The node it belongs on.
+    pub prefer: Option<InstanceId>,
+    /// Who holds it.
+    pub holder: Holder,
+    /// What is remembered of it.
+    pub state: Option<State>,
+}
+
+/// Who holds an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody: there is no association.
+    Nobody,
+    /// A node of the cluster, or one that only lost its cluster tag.
+    Node(InstanceId),
+    /// An instance outside the cluster, or something that is no instance.
+    Outsider {
+        /// The instance, if it is one.
+        instance: Option<InstanceId>,
+        /// What it is, for people.
+        what: String,
+    },
+    /// An interface that belongs to no instance; what it is has still to be asked.
+    Unclear(InterfaceId),
+    /// An interface that is attached to nothing, and when that was read.
+    Loose(InterfaceId, Time),
+}
+
+impl Holder {
+    /// The instance that holds it, in the cluster or not.
+    pub fn instance(&self) -> Option<&InstanceId> {
+        match self {
+            Holder::Node(id) => Some(id),
+            Holder::Outsider { instance, .. } => instance.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// A node of a cluster.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its instance id.
+    pub id: InstanceId,
+    /// Its `Name` tag.
+    pub name: Option<String>,
+    /// Its availability zone.
+    pub zone: Option<String>,
+    /// Its state; `None` when EC2 did not describe it.
+    pub state: Option<InstanceState>,
+    /// When it was last launched or started.
+    pub launched: Option<Time>,
+    /// Its mode.
+    pub mode: NodeMode,
+    /// Its priority.
+    pub priority: u16,
+    /// The checks put to it, beside `ec2`.
+    pub checks: Arc<[Check]>,
+    /// Its interfaces.
+    pub interfaces: Arc<Instance>,
+    /// `eipwatch:address`: the private address that is to carry the Elastic IP.
+    pub own_address: Option<Ipv4Addr>,
+    /// Where probes go; or why they cannot be made.
+    pub probe_ip: Result<Ipv4Addr, String>,
+    /// What the watcher last wrote of it.
+    pub health: Option<Health>,
+    /// What its agent last wrote.
+    pub heartbeat: Option<Heartbeat>,
+    /// Its status checks, if EC2 showed any.
+    pub status: Option<Arc<InstanceStatus>>,
+    /// False for a holder that lost its cluster tag: it is watched, but no candidate for anything.
+    pub member: bool,
+    /// Whether its health tag carries the cluster's name: it is in several clusters.
+    pub shared: bool,
+}
+
+impl Node {
+    /// The zones that addresses of this node's kind come from. Zone names are the border group's with one letter more
+    /// (`eu-west-1a`, `us-west-2-lax-1a`); a Wavelength Zone's name is its border group.
+    pub fn border_group(&self) -> Option<&str> {
+        let zone = self.zone.as_deref()?;
+        Some(zone.strip_suffix(|last: char| last.is_ascii_lowercase()).unwrap_or(zone))
+    }
+
+    /// Where `address` would sit on this node: `eipwatch:address`, else the first private address of the primary
+    /// interface that no other Elastic IP occupies.
+    ///
+    /// # Errors
+    /// Why there is no place, for people.
+    pub fn slot_for(&self, address: &AllocationId, taken: &BTreeMap<Slot, AllocationId>) -> Result<Slot, String> {
+        let free = |slot: &Slot| taken.get(slot).is_none_or(|by| by == address);
+        if let Some(ip) = self.own_address {
+            let interface = self.interfaces.interfaces.iter().find(|interface| interface.private_ips.contains(&ip));
+            let Some(interface) = interface else {
+                return Err(format!("its eipwatch:address {ip} is none of its private addresses"));
+            };
+            let slot = Slot { interface: interface.id.clone(), private_ip: ip };
+            return if free(&slot) {
+                Ok(slot)
+            } else {
+                Err(format!("its private address {ip} carries another Elastic IP"))
+            };
+        }
+        let Some(interface) = primary(&self.interfaces.interfaces) else {
+            return Err("it has no network interface".to_owned());
+        };
+        interface
+            .private_ips
+            .iter()
+            .map(|ip| Slot { interface: interface.id.clone(), private_ip: *ip })
+            .find(free)
+            .ok_or_else(|| "every private address of its primary interface carries another Elastic IP".to_owned())
+    }
+}
+
+/// Reads a tag with `parse`; what cannot be read is a problem that names tag, resource and what is used instead.
+fn read<T>(
+    tags: &Tags,
+    key: &str,
+    resource: &dyn std::fmt::Display,
+    instead: &str,
+    problems: &mut Vec<String>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    match parse(tags.get(key)?) {
+        Ok(value) => Some(value),
+        Err(what) => {
+            problems.push(format!("{key} on {resource}: {what}; {instead}"));
+            None
+        }
+    }
+}
+
+fn read_checks(
+    tags: &Tags,
+    key: &str,
+    resource: &dyn std::fmt::Display,
+    problems: &mut Vec<String>,
+) -> Option<Vec<Check>> {
+    let (checks, wrong) = tags::checks(tags.get(key)?);
+    problems.extend(wrong.into_iter().map(|what| format!("{key} on {resource}: {what}")));
+    Some(checks)
+}
+
+struct Member<'a> {
+    sighting: &'a Sighting,
+    shared: bool,
+}
+
+/// Reads all clusters out of the facts. Also returned: problems that belong to no cluster.
+pub fn clusters(facts: &Facts, keys: &Keys) -> (BTreeMap<ClusterName, Cluster>, Vec<String>) {
+    let mut loose_problems = Vec::new();
+    let mut addresses: BTreeMap<ClusterName, Vec<&Arc<Address>>> = BTreeMap::new();
+    for address in facts.addresses.values() {
+        let instead = "the address is not watched";
+        if let Some(name) =
+            read(&address.tags, &keys.cluster, &address.id, instead, &mut loose_problems, tags::cluster_name)
+        {
+            addresses.entry(name).or_default().push(address);
+        }
+    }
+    let mut members: BTreeMap<ClusterName, BTreeMap<InstanceId, Member<'_>>> = BTreeMap::new();
+    for (id, sighting) in &facts.instances {
+        let Some(text) = sighting.tags.get(&keys.cluster) else { continue };
+        let (names, wrong) = tags::cluster_names(text);
+        loose_problems
+            .extend(wrong.into_iter().map(|what| format!("{} on {id}: {what}; it is left out", keys.cluster)));
+        let shared = names.len() > 1;
+        for name in names {
+            members.entry(name).or_default().insert(id.clone(), Member { sighting, shared });
+        }
+    }
+    let occupancy = facts.occupancy();
+    let public: BTreeMap<Ipv4Addr, Option<&InstanceId>> = facts
+        .addresses
+        .values()
+        .map(|address| (address.public_ip, address.association.as_ref().and_then(|at| at.instance.as_ref())))
+        .collect();
+    let names: BTreeSet<ClusterName> = addresses.keys().chain(members.keys()).cloned().collect();
+    let mut found = BTreeMap::new();
+    for name in names {
+        let its_addresses = addresses.remove(&name).unwrap_or_default();
+        let its_members = members.remove(&name).unwrap_or_default();
+        let reader = Reader { facts, keys, occupancy: &occupancy, public: &public, name: &name };
+        let cluster = reader.cluster(&its_addresses, &its_members);
+        found.insert(name, cluster);
+    }
+    (found, loose_problems)
+}
+
+struct Reader<'a> {
+    facts: &'a Facts,
+    keys: &'a Keys,
+    occupancy: &'a BTreeMap<Slot, AllocationId>,
+    public: &'a BTreeMap<Ipv4Addr, Option<&'a InstanceId>>,
+    name: &'a ClusterName,
+}
+
+impl Reader<'_> {
+    fn cluster(&self, addresses: &[&Arc<Address>], members: &BTreeMap<InstanceId, Member<'_>>) -> Cluster {
+        let keys = self.keys;
+        let mut problems = Vec::new();
+        let mut policy = Policy::default();
+        let mut checks = Vec::new();
+        if let Some(first) = addresses.first() {
+            if let Some(text) = first.tags.get(&keys.policy) {
+                let (read, wrong) = policy::parse(text);
+                problems.extend(wrong.into_iter().map(|what| format!("{} on {}: {what}", keys.policy, first.id)));
+                policy = read;
+            }
+            checks = read_checks(&first.tags, &keys.check, &first.id, &mut problems).unwrap_or_default();
+            for other in addresses.iter().skip(1) {
+                for key in [&keys.check, &keys.policy] {
+                    if other.tags.get(key) != first.tags.get(key) {
+                        problems.push(format!(
+                            "{key} on {}: differs from that on {}, which serves for the whole cluster",
+                            other.id, first.id
+                        ));
+                    }
+                }
+            }
+        } else {
+            problems.push(format!(
+                "no Elastic IP carries {}={}: there is nothing to keep; tag the address",
+                keys.cluster, self.name
+            ));
+        }
+        let shared_checks: Arc<[Check]> = checks.clone().into();
+        let mut nodes: BTreeMap<InstanceId, Node> = BTreeMap::new();
+        for (id, member) in members {
+            let node =
+                self.node(id, member.sighting, true, member.shared, &policy, &shared_checks, addresses, &mut problems);
+            nodes.insert(id.clone(), node);
+        }
+        let mut read_addresses = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let state_instead = "nothing is remembered of it";
+            let state = read(&address.tags, &keys.state, &address.id, state_instead, &mut problems, State::parse);
+            let mode = match address.tags.get(&keys.mode) {
+                None => AddressMode::Auto,
+                Some(text) => AddressMode::parse(text).unwrap_or_else(|what| {
+                    problems.push(format!(
+                        "{} on {}: {what}; it is taken as manual: nothing moves by itself",
+                        keys.mode, address.id
+                    ));
+                    AddressMode::Manual { until: None }
+                }),
+            };
+            let prefer =
+                read(&address.tags, &keys.prefer, &address.id, "no node is preferred", &mut problems, tags::prefer);
+            let holder = self.holder(address, state.as_ref(), &nodes);
+            if let Holder::Node(id) = &holder
+                && !nodes.contains_key(id)
+            {
+                let unseen = Sighting { instance: None, described: false, tags: Tags::new() };
+                let sighting = self.facts.instances.get(id).map_or(&unseen, Arc::as_ref);
+                let node = self.node(id, sighting, false, false, &policy, &shared_checks, addresses, &mut problems);
+                problems.push(format!(
+                    "{id} holds {} but has lost its tag {}: it is watched, and left when it fails",
+                    address.public_ip, keys.cluster
+                ));
+                nodes.insert(id.clone(), node);
+            }
+            if let Some(prefer) = &prefer
+                && !nodes.contains_key(prefer)
+            {
+                problems.push(format!("{} on {}: {prefer} is no node of the cluster", keys.prefer, address.id));
+            }
+            if let Holder::Outsider { what, .. } = &holder {
+                problems
+                    .push(format!("{} is held by {what}, outside the cluster: it is left alone", address.public_ip));
+            }
+            read_addresses.push(ClusterAddress {
+                id: address.id.clone(),
+                public_ip: address.public_ip,
+                border_group: address.border_group.clone(),
+                mode,
+                prefer,
+                holder,
+                state,
+            });
+        }
+        if !addresses.is_empty() && members.is_empty() {
+            problems.push(format!(
+                "no instance carries {}={}: nobody could take over; tag the nodes",
+                keys.cluster, self.name
+            ));
+        }
+        Cluster { name: self.name.clone(), policy, checks, addresses: read_addresses, nodes, problems }
+    }
+
+    fn holder(&self, address: &Address, state: Option<&State>, nodes: &BTreeMap<InstanceId, Node>) -> Holder {
+        let Some(association) = &address.association else { return Holder::Nobody };
+        if let Some(id) = &association.instance {
+            let ours = nodes.contains_key(id) || state.is_some_and(|state| &state.holder == id);
+            return if ours {
+                Holder::Node(id.clone())
+            } else {
+                Holder::Outsider { instance: Some(id.clone()), what: format!("instance {id}") }
+            };
+        }
+        let Some(interface) = &association.interface else {
+            return Holder::Outsider { instance: None, what: "something that EC2 does not name".to_owned() };
+        };
+        let carrier = nodes.values().find(|node| node.interfaces.interfaces.iter().any(|of| &of.id == interface));
+        if let Some(node) = carrier {
+            return Holder::Node(node.id.clone());
+        }
+        match self.facts.interfaces.get(interface) {
+            None => Holder::Unclear(interface.clone()),
+            Some((loose, at)) if !loose.attached => Holder::Loose(interface.clone(), *at),
+            Some((loose, _)) if loose.kind.is_empty() => {
+                Holder::Outsider { instance: None, what: format!("interface {interface}") }
+            }
+            Some((loose, _)) => {
+                Holder::Outsider { instance: None, what: format!("interface {interface} ({})", loose.kind) }
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one reading, used in one place")]
+    fn node(
+        &self,
+        id: &InstanceId,
+        sighting: &Sighting,
+        member: bool,
+        shared: bool,
+        policy: &Policy,
+        cluster_checks: &Arc<[Check]>,
+        addresses: &[&Arc<Address>],
+        problems: &mut Vec<String>,
+    ) -> Node {
+        let keys = self.keys;
+        let tags = &sighting.tags;
+        let instance = sighting.instance.clone().unwrap_or_else(|| {
+            Arc::new(Instance {
+                id: id.clone(),
+                state: InstanceState::Unknown,
+                launched: None,
+                zone: None,
+                public_ip: None,
+                interfaces: Vec::new(),
+                tags: Tags::new(),
+            })
+        });
+        let mode = match tags.get(&keys.mode) {
+            None => NodeMode::Active,
+            Some(text) => NodeMode::parse(text).unwrap_or_else(|what| {
+                problems.push(format!("{} on {id}: {what}; it is no candidate, but is not evicted", keys.mode));
+                NodeMode::Unreadable
+            }),
+        };
+        let default_priority = format!("{} is used", tags::DEFAULT_PRIORITY);
+        let priority = read(tags, &keys.priority, id, &default_priority, problems, tags::priority)
+            .unwrap_or(tags::DEFAULT_PRIORITY);
+        let checks = match read_checks(tags, &keys.check, id, problems) {
+            // Nothing readable in it: the cluster's checks, unless the tag says plainly `ec2` and no more.
+            Some(own) if !own.is_empty() || tags.get(&keys.check).is_some_and(|text| text.trim() == "ec2") => {
+                own.into()
+            }
+            _ => cluster_checks.clone(),
+        };
+        let own_address = read(tags, &keys.address, id, "the first free one is used", problems, tags::private_address);
+        if let Some(ip) = own_address
+            && sighting.described
+            && !instance.interfaces.iter().any(|interface| interface.private_ips.contains(&ip))
+        {
+            problems
+                .push(format!("{} on {id}: {ip} is none of its private addresses; it is no candidate", keys.address));
+        }
+        let health_key = keys.health_of(shared.then_some(self.name));
+        let health = read(tags, &health_key, id, "nothing is remembered of it", problems, Health::parse);
+        let heartbeat = read(tags, &keys.heartbeat, id, "it is taken as none", problems, Heartbeat::parse);
+        let mut node = Node {
+            id: id.clone(),
+            name: tags.get("Name").filter(|name| !name.is_empty()).cloned(),
+            zone: instance.zone.clone(),
+            state: sighting.described.then_some(instance.state),
+            launched: instance.launched,
+            mode,
+            priority,
+            checks,
+            interfaces: instance,
+            own_address,
+            probe_ip: Err(String::new()),
+            health,
+            heartbeat,
+            status: self.facts.statuses.get(id).cloned(),
+            member,
+            shared,
+        };
+        node.probe_ip = self.probe_ip(&node, policy, addresses);
+        if let (Via::Public, Err(why)) = (policy.via, &node.probe_ip)
+            && node.state == Some(InstanceState::Running)
+            && node.checks.iter().any(|check| matches!(check, Check::Probe { .. }))
+        {
+            problems.push(format!("{id} cannot be probed: {why}"));
+        }
+        node
+    }
+
+    fn probe_ip(&self, node: &Node, policy: &Policy, addresses: &[&Arc<Address>]) -> Result<Ipv4Addr, String> {
+        let held = || {
+            addresses
+                .iter()
+                .copied()
+                .find(|address| address.association.as_ref().is_some_and(|at| at.instance.as_ref() == Some(&node.id)))
+        };
+        match policy.via {
+            Via::Public => {
+                if let Some(address) = held() {
+                    return Ok(address.public_ip);
+                }
+                let ip = node.interfaces.public_ip.ok_or("it has no public address (via=public)")?;
+                match self.public.get(&ip) {
+                    Some(owner) if *owner != Some(&node.id) => {
+                        Err(format!("its public address {ip} is another node's Elastic IP by now (via=public)"))
+                    }
+                    _ => Ok(ip),
+                }
+            }
+            Via::Private => {
+                let carrying = held()
+                    .and_then(|address| self.facts.slot_of(address.association.as_ref()?))
+                    .map(|slot| slot.private_ip);
+                // EC2's word is enough where the node cannot be described; else it must be one of the node's own.
+                let interfaces = &node.interfaces.interfaces;
+                let mine =
+                    |ip: &Ipv4Addr| interfaces.is_empty() || interfaces.iter().any(|of| of.private_ips.contains(ip));
+                let would = || {
+                    let first = addresses.first().map_or_else(|| AllocationId::from(""), |address| address.id.clone());
+                    node.slot_for(&first, self.occupancy).ok().map(|slot| slot.private_ip)
+                };
+                let first = || primary(interfaces)?.private_ips.first().copied();
+                carrying
+                    .filter(mine)
+                    .or_else(would)
+                    .or_else(first)
+                    .ok_or_else(|| "no private address of it is known".to_owned())
+            }
+        }
+    }
+}

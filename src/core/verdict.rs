@@ -1,0 +1,606 @@
+//! From evidence to verdicts: streaks of probes, heartbeats that advance or stop, status checks, alarms.
+//!
+//! Remembered health is only ever a head start for a node that was well: it never condemns one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{Alarm, Answer, InstanceState, ProbeTarget};
+use super::policy::Policy;
+use super::snapshot::Node;
+use super::tags::{BeatStatus, Check, Heartbeat, Leaving, Undrained, Verdict};
+use super::time::{Time, duration_text};
+
+/// How long a state-change event counts as evidence against what DescribeInstances still shows.
+pub const GONE_EVENT_BELIEVED: Duration = Duration::from_secs(60);
+/// How long before its start a scheduled event makes a node leave.
+pub const LEAVE_BEFORE_SCHEDULED: Duration = Duration::from_secs(600);
+/// How far a second look at a heartbeat lies behind the first, beyond the agent's own pace.
+pub const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
+/// The most probes of one check that are on their way at once, whatever the policy says.
+pub const MAX_PROBES_PER_CHECK: usize = 20;
+
+/// What one check says of a node, for people and for the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The check as its tag writes it.
+    pub check: String,
+    /// Passed, failed, or told nothing.
+    pub ok: Option<bool>,
+    /// In a few words.
+    pub text: String,
+}
+
+/// What a check's streaks have established.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Unknown,
+    Up,
+    Down,
+}
+
+/// The state of one probed check of one node.
+#[derive(Clone, Debug)]
+pub struct Probing {
+    /// The target, if its address is known.
+    target: Option<ProbeTarget>,
+    name: String,
+    standing: Standing,
+    /// Consecutive, since the last contrary result.
+    passes: u32,
+    fails: u32,
+    /// Results since the standing last agreed with a result.
+    wavering: u32,
+    /// Whether it has passed in this invocation.
+    pub passed: bool,
+    judged_start: Option<Time>,
+    last_start: Option<Time>,
+    in_flight: Vec<(u64, Time)>,
+    last: Option<(bool, String)>,
+    not_asked: Option<String>,
+    /// When the streak of failures began, for the time of detection: the start of its first probe.
+    pub failing_since: Option<Time>,
+    /// The longest streak of failures in this invocation.
+    pub longest_fails: u32,
+}
+
+/// A judged probe, to be told to the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// When it was started.
+    pub started: Time,
+    /// Whether it passed; `None`: it could not be asked.
+    pub ok: Option<bool>,
+    /// In a few words.
+    pub text: String,
+}
+
+impl Probing {
+    /// A check that starts from what is remembered: a node that was healthy is so until it fails; of all others nothing is known.
+    pub fn new(check: &Check, remembered: Option<Verdict>) -> Probing {
+        let standing = if remembered == Some(Verdict::Healthy) { Standing::Up } else { Standing::Unknown };
+        Probing {
+            target: None,
+            name: check.to_string(),
+            standing,
+            passes: 0,
+            fails: 0,
+            wavering: 0,
+            passed: false,
+            judged_start: None,
+            last_start: None,
+            in_flight: Vec::new(),
+            last: None,
+            not_asked: None,
+            failing_since: None,
+            longest_fails: 0,
+        }
+    }
+
+    /// Aims at `target`. Another address is another service: what was learnt of the old one is dropped.
+    pub fn aim(&mut self, target: Option<ProbeTarget>) {
+        let moved = match (&self.target, &target) {
+            (Some(old), Some(new)) => old.ip != new.ip,
+            _ => false,
+        };
+        if moved {
+            let name = std::mem::take(&mut self.name);
+            let longest_fails = self.longest_fails;
+            *self = Probing { name, longest_fails, ..Probing::new(&Check::Heartbeat, None) };
+        }
+        self.target = target;
+    }
+
+    /// What it is aimed at.
+    pub fn target(&self) -> Option<&ProbeTarget> {
+        self.target.as_ref()
+    }
+
+    /// Whether one more failure would make its node unhealthy.
+    pub fn about_to_fall(&self, policy: &Policy) -> bool {
+        self.standing != Standing::Down && self.fails > 0 && self.fails + 1 >= policy.fall
+    }
+
+    /// Whether a streak is running that may change the standing, or nothing is established yet.
+    fn changing(&self) -> bool {
+        match self.standing {
+            Standing::Unknown => true,
+            Standing::Up => self.fails > 0 || !self.passed,
+            Standing::Down => self.passes > 0,
+        }
+    }
+
+    /// Whether more probes are not waited for.
+    pub fn settled(&self, policy: &Policy) -> bool {
+        self.target.is_none() || self.exhausted(policy) || !self.changing()
+    }
+
+    fn exhausted(&self, policy: &Policy) -> bool {
+        self.wavering >= 2 * (policy.fall + policy.rise)
+    }
+
+    /// Whether it may yet pass soon: nothing has failed, and no probe is overdue.
+    pub fn promising(&self, policy: &Policy, now: Time) -> bool {
+        let overdue = self.in_flight.iter().any(|(_, started)| now.since(*started) > policy.fast);
+        self.target.is_some()
+            && self.fails == 0
+            && self.standing != Standing::Down
+            && !overdue
+            && !self.exhausted(policy)
+    }
+
+    /// When the next probe is due; `None`: as soon as one of those on their way ends.
+    pub fn next_start(&self, policy: &Policy) -> Option<Time> {
+        self.target.as_ref()?;
+        let Some(last) = self.last_start else { return Some(Time::default()) };
+        // Of a node that is down already, an unanswered probe is no news.
+        let unanswered = !self.in_flight.is_empty() && self.standing != Standing::Down;
+        let changing = self.changing() && !self.exhausted(policy);
+        // More probes at once than a change takes would tell nothing more.
+        let enough =
+            usize::try_from(policy.fall.max(policy.rise)).unwrap_or(MAX_PROBES_PER_CHECK).min(MAX_PROBES_PER_CHECK);
+        if self.in_flight.len() >= enough {
+            return None;
+        }
+        let pace = if changing || unanswered { policy.fast.min(policy.interval) } else { policy.interval };
+        Some(last + pace)
+    }
+
+    /// When the oldest probe on its way is over its time limit.
+    pub fn expires(&self) -> Option<Time> {
+        let timeout = self.target.as_ref()?.timeout;
+        self.in_flight.first().map(|(_, started)| *started + timeout)
+    }
+
+    /// Starts a probe.
+    pub fn start(&mut self, id: u64, now: Time) -> Option<ProbeTarget> {
+        let target = self.target.clone()?;
+        self.last_start = Some(now);
+        self.in_flight.push((id, now));
+        Some(target)
+    }
+
+    /// Fails the probes whose time is up.
+    pub fn expire(&mut self, policy: &Policy, now: Time) -> Vec<Judged> {
+        let mut judged = Vec::new();
+        while let Some(end) = self.expires().filter(|end| *end <= now) {
+            let (id, _) = self.in_flight.first().copied().unwrap_or_default();
+            judged.extend(self.answer(id, &Answer::TimedOut, policy, end));
+        }
+        judged
+    }
+
+    /// Takes in what a probe brought back. One that started before the last that was judged tells nothing new.
+    pub fn answer(&mut self, id: u64, answer: &Answer, policy: &Policy, now: Time) -> Option<Judged> {
+        let at = self.in_flight.iter().position(|(of, _)| *of == id)?;
+        let (_, started) = self.in_flight.remove(at);
+        if self.judged_start.is_some_and(|judged| started < judged) {
+            return None;
+        }
+        let (ok, text) = read_answer(answer, policy, now.since(started));
+        let Some(ok) = ok else {
+            self.wavering = self.wavering.saturating_add(1);
+            self.not_asked = Some(text.clone());
+            return Some(Judged { started, ok: None, text });
+        };
+        self.judged_start = Some(started);
+        self.not_asked = None;
+        if ok {
+            self.passes = self.passes.saturating_add(1);
+            self.fails = 0;
+            self.failing_since = None;
+            self.passed = true;
+            if self.passes >= policy.rise {
+                self.standing = Standing::Up;
+            }
+        } else {
+            self.fails = self.fails.saturating_add(1);
+            self.longest_fails = self.longest_fails.max(self.fails);
+            self.passes = 0;
+            self.failing_since.get_or_insert(started);
+            if self.fails >= policy.fall {
+                self.standing = Standing::Down;
+            }
+        }
+        self.wavering = if self.changing() { self.wavering.saturating_add(1) } else { 0 };
+        self.last = Some((ok, text.clone()));
+        Some(Judged { started, ok: Some(ok), text })
+    }
+
+    fn evidence(&self, policy: &Policy) -> Evidence {
+        let (ok, text) = match (&self.last, &self.not_asked) {
+            (_, Some(why)) => (None, why.clone()),
+            (None, None) => (None, "no answer yet".to_owned()),
+            (Some((ok, text)), None) => {
+                let streak = match (self.standing, ok) {
+                    (Standing::Up, false) => format!(" ({} of {} failures to fall)", self.fails, policy.fall),
+                    (Standing::Down | Standing::Unknown, true) if self.standing != Standing::Up => {
+                        format!(" ({} of {} passes to rise)", self.passes, policy.rise)
+                    }
+                    _ => String::new(),
+                };
+                (Some(*ok), format!("{text}{streak}"))
+            }
+        };
+        Evidence { check: self.name.clone(), ok, text }
+    }
+}
+
+fn read_answer(answer: &Answer, policy: &Policy, took: Duration) -> (Option<bool>, String) {
+    let took_ms = took.as_millis();
+    match answer {
+        Answer::Connected => (Some(true), format!("connected in {took_ms} ms")),
+        Answer::Status(code) => {
+            let expected = (policy.expect.from..=policy.expect.to).contains(code);
+            let unlike = if expected { String::new() } else { format!(", not {}", policy.expect) };
+            (Some(expected), format!("{code} in {took_ms} ms{unlike}"))
+        }
+        Answer::Refused => (Some(false), "refused".to_owned()),
+        Answer::TimedOut => (Some(false), format!("no answer in {}", duration_text(policy.timeout))),
+        Answer::Failed(why) => (Some(false), why.clone()),
+        Answer::NotAsked(why) => (None, format!("could not be asked: {why}")),
+    }
+}
+
+/// What is remembered of a node's heartbeat within the invocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pulse {
+    /// The last number seen.
+    pub seq: u64,
+    /// When it was first seen.
+    pub seen: Time,
+    /// Whether a number was seen to follow another.
+    pub advanced: bool,
+}
+
+impl Pulse {
+    /// Takes in a reading.
+    pub fn read(before: Option<Pulse>, beat: &Heartbeat, now: Time) -> Pulse {
+        match before {
+            Some(pulse) if pulse.seq == beat.seq => pulse,
+            Some(_) => Pulse { seq: beat.seq, seen: now, advanced: true },
+            None => Pulse { seq: beat.seq, seen: now, advanced: false },
+        }
+    }
+}
+
+/// All that a verdict rests on, beside the node itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    /// The policy of its cluster.
+    pub policy: &'a Policy,
+    /// Its probes, by check.
+    pub probes: &'a BTreeMap<Check, Probing>,
+    /// Its heartbeat as followed so far.
+    pub pulse: Option<Pulse>,
+    /// When a peer's heartbeat last advanced.
+    pub peers_pulse: Option<Time>,
+    /// When instances were last read.
+    pub read_at: Option<Time>,
+    /// CloudWatch's answers; `None`: it has not answered yet.
+    pub alarms: Option<&'a BTreeMap<String, Alarm>>,
+    /// Whether CloudWatch was given up on.
+    pub alarms_failed: bool,
+    /// A state-change event that says it stops, and its time.
+    pub gone_event: Option<(InstanceState, Time)>,
+    /// Whether it holds an address.
+    pub holder: bool,
+    /// Whether `alarm` checks are its own, not the cluster's.
+    pub own_checks: bool,
+    /// Whether status checks were read, or are not waited for any longer.
+    pub status_read: bool,
+}
+
+/// What is known of a node now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What the checks add up to.
+    pub verdict: Verdict,
+    /// Whether more probes or a second look are not waited for.
+    pub settled: bool,
+    /// Whether an unsettled verdict may yet become healthy soon.
+    pub promising: bool,
+    /// Whether every configured probe has passed in this invocation.
+    pub probes_passed: bool,
+    /// Whether a streak contrary to the verdict is running.
+    pub wavering: bool,
+    /// Whether a status check is impaired.
+    pub impaired: bool,
+    /// Whether status checks or alarms have not been read yet.
+    pub unread: bool,
+    /// What announced that it will stop.
+    pub leaving: Option<Leaving>,
+    /// Check by check.
+    pub evidence: Vec<Evidence>,
+    /// When a second look at its heartbeat is due.
+    pub look_again: Option<Time>,
+    /// What is odd about it, for people.
+    pub problems: Vec<String>,
+}
+
+impl Finding {
+    /// The failing evidence in one line; what it is like if nothing fails.
+    pub fn why(&self) -> String {
+        let failing: Vec<String> = self
+            .evidence
+            .iter()
+            .filter(|evidence| evidence.ok == Some(false))
+            .map(|evidence| format!("{} {}", evidence.check, evidence.text))
+            .collect();
+        if failing.is_empty() { self.verdict.as_str().to_owned() } else { failing.join(", ") }
+    }
+}
+
+/// Adds up the checks of a node.
+pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
+    let mut evidence = Vec::with_capacity(1 + node.checks.len());
+    let mut problems = Vec::new();
+    let impaired: Vec<&str> = node.status.as_ref().map(|status| status.impaired()).unwrap_or_default();
+    let event = case.gone_event.filter(|(_, at)| {
+        now.since(*at) < GONE_EVENT_BELIEVED
+            && at.since(now) < GONE_EVENT_BELIEVED
+            && node.launched.is_none_or(|launched| launched < *at)
+    });
+    let gone = match (node.state, event) {
+        (Some(state), _) if state.is_gone() => Some(state.as_str().to_owned()),
+        (_, Some((state, _))) => Some(format!("{}, says EC2's event", state.as_str())),
+        _ => None,
+    };
+    let ec2 = match (&gone, node.state) {
+        (Some(text), _) => (Some(false), text.clone()),
+        (None, Some(InstanceState::Running)) if !impaired.is_empty() => {
+            (Some(false), format!("running, but its {} status is impaired", impaired.join(" and ")))
+        }
+        (None, Some(InstanceState::Running)) => (Some(true), "running".to_owned()),
+        (None, Some(state)) => (None, state.as_str().to_owned()),
+        (None, None) => (None, "EC2 cannot describe it now".to_owned()),
+    };
+    evidence.push(Evidence { check: "ec2".to_owned(), ok: ec2.0, text: ec2.1 });
+
+    let has_probes = node.checks.iter().any(|check| matches!(check, Check::Probe { .. }));
+    let mut passed_other = false;
+    let mut failed = false;
+    let mut suspect = false;
+    let mut unknown = false;
+    let mut settled = true;
+    let mut promising = true;
+    let mut wavering = false;
+    let mut probes_passed = true;
+    // One check that has failed for good is enough: the others cannot mend the verdict.
+    let mut decisive = false;
+    let mut unread = !case.status_read;
+    let mut look_again = None;
+    for check in node.checks.iter() {
+        match check {
+            Check::Probe { .. } => {
+                let Some(probing) = case.probes.get(check) else {
+                    unknown = true;
+                    probes_passed = false;
+                    continue;
+                };
+                let mut item = probing.evidence(case.policy);
+                if let (None, Err(why)) = (&probing.target, &node.probe_ip) {
+                    item.text.clone_from(why);
+                }
+                probes_passed &= probing.passed;
+                let done = probing.settled(case.policy);
+                settled &= done;
+                promising &= done || probing.promising(case.policy, now);
+                wavering |= match probing.standing {
+                    Standing::Up => probing.fails > 0,
+                    Standing::Down => probing.passes > 0,
+                    Standing::Unknown => true,
+                };
+                match probing.standing {
+                    Standing::Up if probing.fails > 0 => suspect = true,
+                    Standing::Up => passed_other |= probing.passed,
+                    Standing::Down => {
+                        failed = true;
+                        decisive |= probing.passes == 0;
+                    }
+                    Standing::Unknown => unknown = true,
+                }
+                if let Some(why) = &probing.not_asked {
+                    problems.push(format!("{}: {check} {why}; that says nothing of the node", node.id));
+                }
+                evidence.push(item);
+            }
+            Check::Heartbeat => {
+                let beat = heartbeat(node, case, has_probes, now);
+                match beat.ok {
+                    Some(true) => passed_other = true,
+                    Some(false) => {
+                        failed = true;
+                        decisive = true;
+                    }
+                    None if beat.ignored => {}
+                    None => unknown = true,
+                }
+                if let Some(at) = beat.look_again {
+                    settled = false;
+                    look_again = Some(at);
+                }
+                problems.extend(beat.problem.map(|text| format!("{}: {text}", node.id)));
+                evidence.push(Evidence { check: check.to_string(), ok: beat.ok, text: beat.text });
+            }
+            Check::Alarm(name) => {
+                let (ok, text) = alarm(node, case, name, &mut problems);
+                failed |= ok == Some(false);
+                decisive |= ok == Some(false);
+                unread |= case.alarms.is_none() && !case.alarms_failed;
+                evidence.push(Evidence { check: check.to_string(), ok, text });
+            }
+        }
+    }
+
+    let verdict = if gone.is_some() {
+        Verdict::Gone
+    } else if failed || (!impaired.is_empty() && !passed_other && !suspect) {
+        Verdict::Unhealthy
+    } else if suspect {
+        Verdict::Suspect
+    } else {
+        match node.state {
+            Some(InstanceState::Running) if !unknown => Verdict::Healthy,
+            // EC2 cannot describe it: a holder is judged by its probes, a peer is not known to run.
+            None if case.holder && has_probes && !unknown => Verdict::Healthy,
+            _ => Verdict::Unknown,
+        }
+    };
+    Finding {
+        verdict,
+        settled: (settled && !unread) || decisive || gone.is_some(),
+        promising: promising && node.state == Some(InstanceState::Running) && gone.is_none() && !failed,
+        probes_passed,
+        wavering,
+        impaired: !impaired.is_empty(),
+        unread,
+        leaving: None,
+        evidence,
+        look_again: if gone.is_some() { None } else { look_again },
+        problems,
+    }
+}
+
+struct Beat {
+    ok: Option<bool>,
+    /// It told nothing, and nothing hangs on it.
+    ignored: bool,
+    text: String,
+    problem: Option<String>,
+    look_again: Option<Time>,
+}
+
+fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
+    let say = |ok, text: String| Beat { ok, ignored: false, text, problem: None, look_again: None };
+    let (Some(beat), Some(pulse)) = (&node.heartbeat, case.pulse) else {
+        return say(None, "none yet: is eipwatch-agent running there?".to_owned());
+    };
+    match beat.status {
+        BeatStatus::Fail => {
+            return say(
+                Some(false),
+                format!("its agent says fail{}", beat.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default()),
+            );
+        }
+        BeatStatus::Ok | BeatStatus::Leaving => {}
+    }
+    // Judged at the moment of the last reading: between readings nothing is known of it.
+    let read_at = case.read_at.unwrap_or(now);
+    let still = read_at.since(pulse.seen);
+    let deadtime = case.policy.deadtime.max(beat.every + SECOND_LOOK_AFTER);
+    if pulse.advanced {
+        if still < deadtime {
+            return say(Some(true), format!("number {} came {} ago", beat.seq, seconds(still)));
+        }
+    } else {
+        // Nothing to compare with: its own time is taken if it is likely, but stops counting as soon as there is more.
+        let likely = pulse.seen.since(beat.at).max(beat.at.since(pulse.seen)) <= deadtime;
+        if likely && still < deadtime {
+            return say(Some(true), format!("number {} of {}", beat.seq, beat.at));
+        }
+        let again = pulse.seen + beat.every + SECOND_LOOK_AFTER;
+        if read_at < again {
+            let text = format!("number {} of {}: a second look follows", beat.seq, beat.at);
+            return Beat { look_again: Some(again), ..say(None, text) };
+        }
+    }
+    let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));
+    if case.peers_pulse.is_some_and(|peer| peer > pulse.seen) && !has_probes {
+        return say(Some(false), text);
+    }
+    let problem = Some(if has_probes {
+        format!("its heartbeat has {text}; its probes decide")
+    } else {
+        format!("its heartbeat has {text}, and no peer's advanced meanwhile: the tags, not the node, may be at fault")
+    });
+    Beat { ignored: has_probes, problem, ..say(None, text) }
+}
+
+fn seconds(duration: Duration) -> String {
+    duration_text(Duration::from_secs(duration.as_secs()))
+}
+
+fn alarm(node: &Node, case: Case<'_>, name: &str, problems: &mut Vec<String>) -> (Option<bool>, String) {
+    let Some(alarms) = case.alarms else {
+        return (None, if case.alarms_failed { "CloudWatch does not answer" } else { "not read yet" }.to_owned());
+    };
+    let Some(alarm) = alarms.get(name) else {
+        problems.push(format!("alarm:{name}: CloudWatch knows no such alarm; it tells nothing"));
+        return (None, "no such alarm".to_owned());
+    };
+    if alarm.instances.is_empty() && !case.own_checks {
+        problems.push(format!(
+            "alarm:{name} has no InstanceId dimension: it would condemn all nodes alike, and counts for none; put it on the node it is about"
+        ));
+        return (None, format!("{}, but names no instance", alarm.state));
+    }
+    if !alarm.instances.is_empty() && !alarm.instances.contains(&node.id) {
+        return (None, "about another instance".to_owned());
+    }
+    (if alarm.in_alarm { Some(false) } else { None }, alarm.state.clone())
+}
+
+/// What announces at this moment that a node will stop.
+///
+/// In order: a notice that was heard or remembered, its agent's word, an event that EC2 has scheduled. Each ends when the instance is
+/// launched anew, and by `undrain`.
+pub fn leaving(node: &Node, notice: Option<&Leaving>, undrained: Option<Undrained>, now: Time) -> Option<Leaving> {
+    let undrained = undrained.or(node.health.as_ref().and_then(|health| health.undrained));
+    let this_life = |at: Time| node.launched.is_none_or(|launched| launched <= at);
+    let after_undrain = |at: Time| undrained.is_none_or(|undrain| at > undrain.at);
+    let remembered = node
+        .health
+        .as_ref()
+        .and_then(|health| health.leaving.as_ref())
+        .filter(|leaving| NOTICES.contains(&leaving.kind.as_str()));
+    if let Some(notice) =
+        notice.or(remembered).filter(|notice| this_life(notice.noticed) && after_undrain(notice.noticed))
+    {
+        return Some(notice.clone());
+    }
+    if let Some(beat) = &node.heartbeat
+        && beat.status == BeatStatus::Leaving
+        && this_life(beat.at)
+        && undrained.and_then(|undrain| undrain.seq) != Some(beat.seq)
+    {
+        return Some(Leaving { kind: "agent".to_owned(), until: None, noticed: beat.at });
+    }
+    let scheduled = node.status.as_ref()?.scheduled.iter().find(|event| {
+        let over = event.description.starts_with("[Completed]") || event.description.starts_with("[Canceled]");
+        let begun = event.not_before.is_some_and(|start| {
+            now + LEAVE_BEFORE_SCHEDULED >= start && after_undrain(start - LEAVE_BEFORE_SCHEDULED)
+        });
+        !over && begun && event.not_after.is_none_or(|end| now <= end)
+    })?;
+    Some(Leaving {
+        kind: scheduled.code.clone(),
+        until: scheduled.not_after.or(scheduled.not_before),
+        noticed: scheduled.not_before.map_or(now, |start| start - LEAVE_BEFORE_SCHEDULED),
+    })
+}
+
+/// Announcements that only the health tag remembers: agents and EC2 repeat theirs.
+pub const NOTICES: [&str; 2] = ["spot", "asg"];

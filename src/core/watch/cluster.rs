@@ -1,0 +1,724 @@
+//! One cluster through an invocation: its probes, verdicts, decisions and records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::core::decide::{
+    self, AddressMemory, Decision, EXTERNAL, Kind, LOOSE_FOR, Question, Ruling, Since, is_stale, remembered,
+};
+use crate::core::log::Record;
+use crate::core::model::{AllocationId, Answer, InstanceId, InstanceState, ProbeTarget};
+use crate::core::report::MoveReport;
+use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Slot};
+use crate::core::tags::{Check, Health, Leaving, MAX_MOVES_KEPT, State, Undrained, Verdict, plain};
+use crate::core::time::Time;
+use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
+
+use super::looks::Looks;
+use super::moving::Moving;
+
+/// How far apart two reads must show a holder that we did not choose before it is adopted: another invocation may be about to record it.
+pub const ADOPT_AFTER: Duration = Duration::from_secs(3);
+/// How old addresses may be while a failing holder is about to be judged, so that the move need not wait for a read.
+pub const FRESH_WHEN_FAILING: Duration = Duration::from_millis(400);
+/// How long the first reading of status checks is waited for once everything else was read.
+pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a tag that could not be written is left alone.
+pub const TAG_LEFT_ALONE: Duration = Duration::from_secs(60);
+/// How old an announcement may be before it is only a hint: what it announced would have happened by then.
+pub const NOTICE_BELIEVED: Duration = Duration::from_secs(600);
+/// How much of the failing evidence the health tag carries, in characters.
+const WHY_CHARS: usize = 80;
+
+/// Runs of passed probes, counted for the log.
+#[derive(Clone, Debug)]
+struct Passes {
+    since: Time,
+    at: Time,
+    count: u32,
+    slowest: Duration,
+    answer: Answer,
+}
+
+/// What an invocation remembers of a node.
+#[derive(Debug, Default)]
+pub struct NodeMemory {
+    pub probes: BTreeMap<Check, Probing>,
+    passes: BTreeMap<Check, Passes>,
+    pulse: Option<Pulse>,
+    pub gone_event: Option<(InstanceState, Time)>,
+    pub notice: Option<Leaving>,
+    pub undrained: Option<Undrained>,
+    verdict: Option<Verdict>,
+    recording: bool,
+    left_alone_until: Option<Time>,
+}
+
+/// What a step of a cluster wants done.
+#[derive(Debug, Default)]
+pub struct Wants {
+    pub probes: Vec<(InstanceId, Check, ProbeTarget)>,
+    pub health: Vec<(InstanceId, String, Health)>,
+    pub states: Vec<(AllocationId, State)>,
+    pub moves: Vec<AllocationId>,
+    pub log: Vec<Record>,
+}
+
+/// What a step may rely on.
+pub struct Surroundings<'a> {
+    pub facts: &'a Facts,
+    pub looks: &'a mut Looks,
+    pub taken: &'a BTreeMap<Slot, AllocationId>,
+    pub manual: bool,
+    /// Whether anything may be written or moved.
+    pub writes: bool,
+    /// When everything but status checks was first read.
+    pub first_read: Option<Time>,
+    /// How many probes may be started.
+    pub probes_left: usize,
+    pub now: Time,
+}
+
+/// A cluster in scope.
+#[derive(Debug)]
+pub struct Watched {
+    pub cluster: Cluster,
+    pub nodes: BTreeMap<InstanceId, NodeMemory>,
+    pub findings: BTreeMap<InstanceId, Finding>,
+    pub since: BTreeMap<InstanceId, Since>,
+    pub memory: BTreeMap<AllocationId, AddressMemory>,
+    pub moving: BTreeMap<AllocationId, Moving>,
+    pub rulings: Vec<Ruling>,
+    pub decisions: BTreeMap<AllocationId, Decision>,
+    pub moves: BTreeMap<AllocationId, Vec<MoveReport>>,
+    adopting: BTreeMap<AllocationId, (InstanceId, Time)>,
+    logged: BTreeMap<AllocationId, Decision>,
+    pub notes: Vec<String>,
+    pub wake: Option<Time>,
+    pub at_rest: bool,
+    pub dirty: bool,
+    /// While a command's own tag is being written, or dry runs: nothing is moved.
+    pub hold: bool,
+    /// Addresses whose move EC2 was asked about in a dry run.
+    pub asked_if_allowed: BTreeSet<AllocationId>,
+}
+
+impl Watched {
+    pub fn new(cluster: Cluster) -> Watched {
+        Watched {
+            cluster,
+            nodes: BTreeMap::new(),
+            findings: BTreeMap::new(),
+            since: BTreeMap::new(),
+            memory: BTreeMap::new(),
+            moving: BTreeMap::new(),
+            rulings: Vec::new(),
+            decisions: BTreeMap::new(),
+            moves: BTreeMap::new(),
+            adopting: BTreeMap::new(),
+            logged: BTreeMap::new(),
+            notes: Vec::new(),
+            wake: None,
+            at_rest: false,
+            dirty: true,
+            hold: false,
+            asked_if_allowed: BTreeSet::new(),
+        }
+    }
+
+    fn wake_at(&mut self, at: Time) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    /// Takes in what a probe brought back.
+    pub fn probed(
+        &mut self,
+        id: u64,
+        node: &InstanceId,
+        check: &Check,
+        answer: &Answer,
+        now: Time,
+        log: &mut Vec<Record>,
+    ) {
+        let policy = &self.cluster.policy;
+        if let Some(memory) = self.nodes.get_mut(node)
+            && let Some(probing) = memory.probes.get_mut(check)
+        {
+            let target = probing.target().cloned();
+            if let (Some(judged), Some(target)) = (probing.answer(id, answer, policy, now), target) {
+                let name = &self.cluster.name;
+                tell_probe(memory, name, node, check, target, &judged, answer, now, log);
+            }
+            self.dirty = true;
+        }
+    }
+
+    /// Looks at everything once, and says what is wanted.
+    pub fn step(&mut self, around: &mut Surroundings<'_>) -> Wants {
+        let now = around.now;
+        let mut wants = Wants::default();
+        self.wake = None;
+        self.dirty = false;
+        self.judge(around, &mut wants);
+        self.start_probes(around, &mut wants);
+        self.rule(around, &mut wants);
+        self.record_health(around, &mut wants);
+        self.adopt(around, &mut wants);
+        let busy = !self.moving.is_empty() || !self.adopting.is_empty() || !wants.moves.is_empty();
+        let open = self.rulings.iter().any(|ruling| ruling.pending);
+        let unsettled = self.cluster.nodes.values().any(|node| {
+            node.state != Some(InstanceState::Pending)
+                && self.findings.get(&node.id).is_none_or(|finding| !finding.settled)
+        });
+        self.at_rest = !busy && !open && !unsettled;
+        for ruling in &self.rulings {
+            if let Some(at) = ruling.again_at.filter(|at| *at > now) {
+                self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+            }
+        }
+        wants
+    }
+
+    fn holds(&self, id: &InstanceId) -> bool {
+        self.cluster.addresses.iter().any(|address| address.holder.instance() == Some(id))
+    }
+
+    fn judge(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
+        let now = around.now;
+        // Nodes that were forgotten with their probes come back as unknown ones.
+        let known = &self.cluster.nodes;
+        self.nodes.retain(|id, _| known.contains_key(id));
+        self.findings.retain(|id, _| known.contains_key(id));
+        self.since.retain(|id, _| known.contains_key(id));
+        let read_at = around.facts.instances_at;
+        for node in self.cluster.nodes.values() {
+            let memory = self.nodes.entry(node.id.clone()).or_default();
+            if let Some(beat) = &node.heartbeat {
+                memory.pulse = Some(Pulse::read(memory.pulse, beat, read_at.unwrap_or(now)));
+            }
+        }
+        let status_read = around.facts.statuses_at.is_some()
+            || around.looks.status.given_up
+            || around.first_read.is_some_and(|at| now >= at + STATUS_PATIENCE);
+        if !status_read && let Some(at) = around.first_read {
+            self.wake_at(at + STATUS_PATIENCE);
+        }
+        let ids: Vec<InstanceId> = self.cluster.nodes.keys().cloned().collect();
+        for id in &ids {
+            let Some(node) = self.cluster.nodes.get(id) else { continue };
+            let peers_pulse = self
+                .nodes
+                .iter()
+                .filter(|(peer, memory)| *peer != id && memory.pulse.is_some_and(|pulse| pulse.advanced))
+                .filter_map(|(_, memory)| memory.pulse.map(|pulse| pulse.seen))
+                .max();
+            let Some(memory) = self.nodes.get_mut(id) else { continue };
+            let policy = &self.cluster.policy;
+            aim(node, memory, policy);
+            for (check, probing) in &mut memory.probes {
+                let target = probing.target().cloned();
+                for judged in probing.expire(policy, now) {
+                    if let Some(target) = target.clone() {
+                        let line = (check, target, judged);
+                        wants.log.push(probe_record(
+                            &self.cluster.name,
+                            id,
+                            line.0,
+                            line.1,
+                            &line.2,
+                            &Answer::TimedOut,
+                            now,
+                        ));
+                    }
+                }
+            }
+            flush_passes(memory, &self.cluster.name, id, &mut wants.log);
+            let holder = self.cluster.addresses.iter().any(|address| address.holder.instance() == Some(id));
+            let case = Case {
+                policy,
+                probes: &memory.probes,
+                pulse: memory.pulse,
+                peers_pulse,
+                read_at,
+                alarms: around.facts.alarms_at.is_some().then_some(&around.facts.alarms),
+                alarms_failed: around.looks.alarms.given_up,
+                gone_event: memory.gone_event,
+                holder,
+                own_checks: node.checks.as_ref() != self.cluster.checks.as_slice(),
+                status_read,
+            };
+            let mut finding = verdict::judge(node, case, now);
+            finding.leaving = verdict::leaving(node, memory.notice.as_ref(), memory.undrained, now);
+            if let Some(at) = finding.look_again {
+                around.looks.want_instances(at.max(now));
+            }
+            let why = finding.why();
+            let before = memory.verdict;
+            if before != Some(finding.verdict)
+                && (finding.settled || finding.verdict == Verdict::Suspect || before.is_some())
+            {
+                let remembered =
+                    node.health.as_ref().filter(|health| before.is_none() && health.verdict == finding.verdict);
+                let since = match (self.since.get(id), remembered) {
+                    // A doubt that came to nothing leaves the verdict as old as it was, but no longer steady.
+                    (Some(old), _) if back_from_doubt(before, finding.verdict, node.health.as_ref()) => {
+                        Since { verdict: old.verdict, steady: now }
+                    }
+                    (_, Some(health)) => Since { verdict: health.since, steady: health.since },
+                    (Some(old), None) if finding.verdict == Verdict::Suspect => {
+                        Since { verdict: old.verdict, steady: now }
+                    }
+                    _ => Since { verdict: now, steady: now },
+                };
+                self.since.insert(id.clone(), since);
+                if remembered.is_none() || before.is_some() {
+                    wants.log.push(Record::Verdict {
+                        at: now,
+                        cluster: self.cluster.name.clone(),
+                        node: id.clone(),
+                        from: before,
+                        to: finding.verdict,
+                        why,
+                    });
+                }
+                memory.verdict = Some(finding.verdict);
+            }
+            if finding.wavering
+                && let Some(since) = self.since.get_mut(id)
+            {
+                since.steady = now;
+            }
+            self.findings.insert(id.clone(), finding);
+        }
+    }
+
+    fn start_probes(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
+        let now = around.now;
+        let policy = &self.cluster.policy;
+        let mut wake: Option<Time> = None;
+        let mut soon = |at: Time| wake = Some(wake.map_or(at, |wake: Time| wake.min(at)));
+        for (id, memory) in &mut self.nodes {
+            let runs = self
+                .cluster
+                .nodes
+                .get(id)
+                .is_some_and(|node| matches!(node.state, None | Some(InstanceState::Running)));
+            for (check, probing) in &mut memory.probes {
+                if let Some(at) = probing.expires() {
+                    soon(at);
+                }
+                let Some(due) = probing.next_start(policy).filter(|_| runs) else { continue };
+                if due > now {
+                    soon(due);
+                } else if around.probes_left > 0 {
+                    around.probes_left -= 1;
+                    if let Some(target) = probing.target() {
+                        wants.probes.push((id.clone(), check.clone(), target.clone()));
+                    }
+                }
+            }
+        }
+        if let Some(at) = wake {
+            self.wake_at(at);
+        }
+    }
+
+    /// Notes a probe as started, and when to look at it again.
+    pub fn started(&mut self, id: u64, node: &InstanceId, check: &Check, now: Time) {
+        let policy = &self.cluster.policy;
+        let Some(probing) = self.nodes.get_mut(node).and_then(|memory| memory.probes.get_mut(check)) else { return };
+        probing.start(id, now);
+        for at in [probing.expires(), probing.next_start(policy)].into_iter().flatten() {
+            self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+        }
+    }
+
+    fn rule(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
+        let now = around.now;
+        for address in &self.cluster.addresses {
+            let memory = self.memory.entry(address.id.clone()).or_default();
+            let gone = |id: &InstanceId| self.findings.get(id).is_some_and(|finding| finding.verdict == Verdict::Gone);
+            let needs_rescue = match &address.holder {
+                Holder::Nobody => true,
+                Holder::Node(id) => gone(id),
+                Holder::Loose(..) => memory.loose_since.is_some_and(|since| now.since(since) >= LOOSE_FOR),
+                _ => false,
+            };
+            memory.rescue_since = if needs_rescue { memory.rescue_since.or(Some(now)) } else { None };
+            match &address.holder {
+                Holder::Loose(interface, read) => {
+                    let since = *memory.loose_since.get_or_insert(*read);
+                    let again = since + LOOSE_FOR;
+                    // It counts once a reading that was made then shows it still so.
+                    if *read < again {
+                        around.looks.want_interface(interface, again.max(now));
+                        around.looks.want_addresses(again.max(now));
+                        memory.loose_since = Some(since);
+                    }
+                }
+                Holder::Unclear(interface) => around.looks.want_interface(interface, now),
+                _ => memory.loose_since = None,
+            }
+        }
+        self.rulings = decide::decide(Question {
+            cluster: &self.cluster,
+            findings: &self.findings,
+            since: &self.since,
+            memory: &self.memory,
+            taken: around.taken,
+            manual: around.manual,
+            now,
+        });
+        for ruling in &mut self.rulings {
+            // A loose interface is judged at its second reading, not by the clock alone.
+            if let Some(at) = self.memory.get(&ruling.address).and_then(|memory| memory.loose_since) {
+                let second = around.facts.interfaces.values().any(|(_, read)| *read >= at + LOOSE_FOR);
+                if !second && ruling.plan.is_some() {
+                    ruling.plan = None;
+                    ruling.pending = true;
+                }
+            }
+        }
+        let about_to_fail =
+            self.cluster.addresses.iter().any(|address| {
+                address.holder.instance().and_then(|id| self.nodes.get(id)).is_some_and(|memory| {
+                    memory.probes.values().any(|probing| probing.about_to_fall(&self.cluster.policy))
+                })
+            });
+        if about_to_fail
+            && around.writes
+            && around.facts.addresses_at.is_none_or(|at| now.since(at) >= FRESH_WHEN_FAILING)
+        {
+            around.looks.want_addresses(now);
+        }
+        let rulings = std::mem::take(&mut self.rulings);
+        for ruling in &rulings {
+            if ruling.pending {
+                continue;
+            }
+            let id = &ruling.address;
+            if !self.moving.contains_key(id) {
+                if self.logged.get(id) != Some(&ruling.decision) {
+                    let quiet = ruling.decision.kind == Kind::Stay
+                        && ruling.decision.why == decide::Why::Healthy
+                        && self
+                            .logged
+                            .get(id)
+                            .is_none_or(|last| last.kind == Kind::Stay && last.why == decide::Why::Healthy);
+                    if !quiet {
+                        wants.log.push(Record::Decision {
+                            at: now,
+                            cluster: self.cluster.name.clone(),
+                            address: id.clone(),
+                            decision: ruling.decision.clone(),
+                        });
+                    }
+                    self.logged.insert(id.clone(), ruling.decision.clone());
+                }
+                self.note_decision(id, ruling.decision.clone());
+                if ruling.plan.is_some() && around.writes && !self.hold {
+                    wants.moves.push(id.clone());
+                }
+            }
+        }
+        self.rulings = rulings;
+    }
+
+    /// Keeps the last decision that was not to stay, or else the last.
+    pub fn note_decision(&mut self, id: &AllocationId, decision: Decision) {
+        let keep = decision.kind == Kind::Stay && self.decisions.get(id).is_some_and(|last| last.kind != Kind::Stay);
+        if !keep {
+            self.decisions.insert(id.clone(), decision);
+        }
+    }
+
+    fn record_health(&mut self, around: &Surroundings<'_>, wants: &mut Wants) {
+        if !around.writes {
+            return;
+        }
+        let now = around.now;
+        for (id, node) in &self.cluster.nodes {
+            let (Some(finding), Some(since), Some(memory)) =
+                (self.findings.get(id), self.since.get(id), self.nodes.get_mut(id))
+            else {
+                continue;
+            };
+            let may = node.member
+                && finding.settled
+                && finding.verdict != Verdict::Suspect
+                && !matches!(
+                    node.state,
+                    None | Some(InstanceState::ShuttingDown | InstanceState::Terminated | InstanceState::Unknown)
+                )
+                && !memory.recording
+                && memory.left_alone_until.is_none_or(|until| now >= until);
+            if !may {
+                continue;
+            }
+            let old = node.health.as_ref();
+            let undrained = memory
+                .undrained
+                .or(old.and_then(|health| health.undrained))
+                .filter(|undrain| node.launched.is_none_or(|launched| launched <= undrain.at));
+            let same = old.is_some_and(|old| {
+                old.verdict == finding.verdict
+                    && old.leaving.as_ref().map(|leaving| &leaving.kind)
+                        == finding.leaving.as_ref().map(|leaving| &leaving.kind)
+                    && (memory.undrained.is_none() || old.undrained == memory.undrained)
+            });
+            if same {
+                continue;
+            }
+            let why = (finding.verdict != Verdict::Healthy).then(|| plain(&finding.why(), WHY_CHARS));
+            let health = Health {
+                verdict: finding.verdict,
+                since: since.verdict.whole_second(),
+                why,
+                leaving: finding.leaving.clone(),
+                undrained,
+            };
+            memory.recording = true;
+            wants.health.push((id.clone(), health.to_string(), health));
+        }
+    }
+
+    /// A health tag was written, or given up.
+    pub fn recorded_health(&mut self, id: &InstanceId, health: &Health, written: bool, now: Time) {
+        if let Some(memory) = self.nodes.get_mut(id) {
+            memory.recording = false;
+            memory.left_alone_until = (!written).then(|| now + TAG_LEFT_ALONE);
+        }
+        if written && let Some(node) = self.cluster.nodes.get_mut(id) {
+            node.health = Some(health.clone());
+        }
+    }
+
+    /// A state tag was written.
+    pub fn recorded_state(&mut self, id: &AllocationId, state: &State) {
+        if let Some(address) = self.cluster.addresses.iter_mut().find(|address| &address.id == id) {
+            address.state = Some(state.clone());
+        }
+    }
+
+    /// A holder that somebody else chose is taken as it is, and remembered.
+    fn adopt(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
+        let now = around.now;
+        let asked = around.looks.addresses.asked;
+        for address in &self.cluster.addresses {
+            let memory = self.memory.entry(address.id.clone()).or_default();
+            let state = remembered(address, Some(memory));
+            let other = match (&address.holder, state) {
+                (Holder::Node(id), Some(state))
+                    if &state.holder != id && !is_stale(&address.holder, Some(state), now) =>
+                {
+                    Some((id.clone(), state.clone()))
+                }
+                _ => None,
+            };
+            let moving = self.moving.contains_key(&address.id);
+            let Some((id, state)) = other.filter(|_| !moving && around.writes) else {
+                self.adopting.remove(&address.id);
+                continue;
+            };
+            let first = match self.adopting.get(&address.id) {
+                Some((of, first)) if of == &id => *first,
+                _ => {
+                    self.adopting.insert(address.id.clone(), (id.clone(), now));
+                    now
+                }
+            };
+            if asked.is_none_or(|asked| asked < first + ADOPT_AFTER) {
+                around.looks.want_addresses((first + ADOPT_AFTER).max(now));
+                continue;
+            }
+            self.adopting.remove(&address.id);
+            let mut moves = state.moves.clone();
+            push_move(&mut moves, now);
+            let adopted = State {
+                holder: id,
+                since: now.whole_second(),
+                from: Some(state.holder),
+                why: EXTERNAL.to_owned(),
+                moves,
+            };
+            memory.state = Some(adopted.clone());
+            wants.states.push((address.id.clone(), adopted));
+            self.dirty = true;
+        }
+    }
+
+    /// Every probe of these nodes ends with the invocation: the runs of successes are told.
+    pub fn finish(&mut self, log: &mut Vec<Record>) {
+        for (id, memory) in &mut self.nodes {
+            for (check, passes) in std::mem::take(&mut memory.passes) {
+                log.push(passes_record(&self.cluster.name, id, &check, &passes));
+            }
+        }
+    }
+
+    /// The longest streak of failed probes of a node in this invocation.
+    pub fn longest_fails(&self, id: &InstanceId) -> u32 {
+        self.nodes
+            .get(id)
+            .and_then(|memory| memory.probes.values().map(|probing| probing.longest_fails).max())
+            .unwrap_or_default()
+    }
+
+    /// When the first sign of the holder's failure was seen.
+    pub fn failing_since(&self, id: Option<&InstanceId>) -> Option<Time> {
+        self.nodes.get(id?)?.probes.values().filter_map(|probing| probing.failing_since).min()
+    }
+
+    /// Who holds an address, a stale read of it put right.
+    pub fn holder_now(&self, address: &ClusterAddress, now: Time) -> Option<InstanceId> {
+        let state = remembered(address, self.memory.get(&address.id));
+        if is_stale(&address.holder, state, now) {
+            state.map(|state| state.holder.clone())
+        } else {
+            address.holder.instance().cloned()
+        }
+    }
+
+    /// Nodes that could receive an address of the cluster now.
+    pub fn candidates(&self) -> BTreeSet<InstanceId> {
+        self.cluster
+            .nodes
+            .keys()
+            .filter(|id| {
+                let single = self.cluster.addresses.len() == 1 && self.holds(id);
+                !single && self.rulings.iter().any(|ruling| ruling.candidates.contains(id))
+            })
+            .cloned()
+            .collect()
+    }
+}
+
+/// Adds a move, keeping the youngest.
+pub fn push_move(moves: &mut Vec<Time>, at: Time) {
+    moves.push(at.whole_second());
+    if moves.len() > MAX_MOVES_KEPT {
+        moves.remove(0);
+    }
+}
+
+fn back_from_doubt(before: Option<Verdict>, now: Verdict, _health: Option<&Health>) -> bool {
+    before == Some(Verdict::Suspect) && now == Verdict::Healthy
+}
+
+fn aim(node: &Node, memory: &mut NodeMemory, policy: &crate::core::policy::Policy) {
+    let remembered = node.health.as_ref().map(|health| health.verdict);
+    memory.probes.retain(|check, _| node.checks.contains(check));
+    for check in node.checks.iter() {
+        let Check::Probe { scheme, port, path } = check else { continue };
+        let probing = memory.probes.entry(check.clone()).or_insert_with(|| Probing::new(check, remembered));
+        let target = node.probe_ip.as_ref().ok().map(|ip| ProbeTarget {
+            scheme: *scheme,
+            ip: *ip,
+            port: *port,
+            path: path.clone(),
+            host: policy.host.clone(),
+            timeout: policy.timeout,
+        });
+        probing.aim(target);
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "the parts of one log line")]
+fn tell_probe(
+    memory: &mut NodeMemory,
+    cluster: &crate::core::model::ClusterName,
+    node: &InstanceId,
+    check: &Check,
+    target: ProbeTarget,
+    judged: &verdict::Judged,
+    answer: &Answer,
+    now: Time,
+    log: &mut Vec<Record>,
+) {
+    if judged.ok == Some(true) {
+        let took = now.since(judged.started);
+        let passes = memory.passes.entry(check.clone()).or_insert_with(|| Passes {
+            since: judged.started,
+            at: now,
+            count: 0,
+            slowest: Duration::ZERO,
+            answer: answer.clone(),
+        });
+        passes.at = now;
+        passes.count = passes.count.saturating_add(1);
+        passes.slowest = passes.slowest.max(took);
+        passes.answer = answer.clone();
+        return;
+    }
+    flush_one(memory, cluster, node, check, log);
+    log.push(probe_record(cluster, node, check, target, judged, answer, now));
+}
+
+fn flush_one(
+    memory: &mut NodeMemory,
+    cluster: &crate::core::model::ClusterName,
+    node: &InstanceId,
+    check: &Check,
+    log: &mut Vec<Record>,
+) {
+    if let Some(passes) = memory.passes.remove(check) {
+        log.push(passes_record(cluster, node, check, &passes));
+    }
+}
+
+/// A probe that has just timed out ends a run of successes.
+fn flush_passes(
+    memory: &mut NodeMemory,
+    cluster: &crate::core::model::ClusterName,
+    node: &InstanceId,
+    log: &mut Vec<Record>,
+) {
+    let ended: Vec<Check> = memory
+        .passes
+        .keys()
+        .filter(|check| memory.probes.get(*check).is_none_or(|probing| probing.failing_since.is_some()))
+        .cloned()
+        .collect();
+    for check in ended {
+        flush_one(memory, cluster, node, &check, log);
+    }
+}
+
+fn passes_record(
+    cluster: &crate::core::model::ClusterName,
+    node: &InstanceId,
+    check: &Check,
+    passes: &Passes,
+) -> Record {
+    Record::Passes {
+        at: passes.at,
+        since: passes.since,
+        cluster: cluster.clone(),
+        node: node.clone(),
+        check: check.to_string(),
+        count: passes.count,
+        slowest_ms: u64::try_from(passes.slowest.as_millis()).unwrap_or(u64::MAX),
+        answer: passes.answer.clone(),
+    }
+}
+
+fn probe_record(
+    cluster: &crate::core::model::ClusterName,
+    node: &InstanceId,
+    check: &Check,
+    target: ProbeTarget,
+    judged: &verdict::Judged,
+    answer: &Answer,
+    now: Time,
+) -> Record {
+    Record::Probe {
+        at: now,
+        started: judged.started,
+        cluster: cluster.clone(),
+        node: node.clone(),
+        check: check.to_string(),
+        target,
+        answer: answer.clone(),
+        ok: judged.ok,
+    }
+}

@@ -1,0 +1,527 @@
+//! When to ask EC2 and CloudWatch what, and what to do when they do not answer.
+//!
+//! Addresses and instances are read side by side, at their pace; what a decision needs sooner is asked for sooner. What fails is asked
+//! again with backoff: the two that nothing can be done without until the deadline, the others a few times.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::core::model::{CloudError, Failure, Instance, InstanceId, InterfaceId, Look, MAX_IDS, Seen, Tags};
+use crate::core::snapshot::Facts;
+use crate::core::tags::Keys;
+use crate::core::time::Time;
+
+/// Time between two reads of addresses and instances in a quiet watch.
+pub const ROUND: Duration = Duration::from_secs(5);
+/// Time between two reads of status checks. They change once a minute.
+pub const STATUS_EVERY: Duration = Duration::from_secs(30);
+/// Time between two reads of alarms. Their shortest period is 10 s, and their changes are events besides.
+pub const ALARMS_EVERY: Duration = Duration::from_secs(20);
+/// The first wait after a call that failed; it doubles.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// The longest wait between two tries.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The longest wait while an address is about to move.
+pub const BACKOFF_MAX_URGENT: Duration = Duration::from_secs(1);
+/// How often a read is tried that can be done without.
+pub const MAX_OPTIONAL_TRIES: u32 = 3;
+/// How often DescribeInstances fails before instances are asked for one by one.
+pub const TRIES_BEFORE_BISECTING: u32 = 2;
+/// The most calls of one search for the instances that can still be described.
+pub const MAX_BISECT_CALLS: u32 = 64;
+/// How many of them are made at once.
+const MAX_BISECT_AT_ONCE: usize = 4;
+
+/// The wait before try number `failures + 1`.
+pub fn backoff(failures: u32, longest: Duration) -> Duration {
+    BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest)
+}
+
+/// One kind of read.
+#[derive(Debug, Default)]
+pub struct Routine {
+    due: Option<Time>,
+    in_flight: Option<(u64, Time)>,
+    failures: u32,
+    /// When the last answer was asked for.
+    pub asked: Option<Time>,
+    /// The last error, until an answer comes.
+    pub error: Option<CloudError>,
+    /// It has been given up for now.
+    pub given_up: bool,
+}
+
+impl Routine {
+    fn want(&mut self, at: Time) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    fn take(&mut self, id: u64) -> Option<Time> {
+        let (of, asked) = self.in_flight?;
+        (of == id).then(|| {
+            self.in_flight = None;
+            asked
+        })
+    }
+
+    fn answered(&mut self, asked: Time) {
+        self.asked = Some(asked);
+        self.failures = 0;
+        self.error = None;
+        self.given_up = false;
+    }
+
+    fn failed(&mut self, error: CloudError, now: Time, longest: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        self.error = Some(error);
+        self.want(now + backoff(self.failures, longest));
+    }
+
+    fn busy(&self) -> bool {
+        self.in_flight.is_some()
+    }
+}
+
+/// What is left when DescribeInstances fails: ids by DescribeTags, then by id, halving what fails.
+#[derive(Debug)]
+enum Search {
+    Tags(u64, Time),
+    Ids {
+        asked: Time,
+        tags: BTreeMap<InstanceId, Tags>,
+        todo: Vec<Vec<InstanceId>>,
+        in_flight: BTreeMap<u64, Vec<InstanceId>>,
+        found: Vec<Instance>,
+        calls: u32,
+    },
+}
+
+/// The reads of one invocation.
+#[derive(Debug)]
+pub struct Looks {
+    /// DescribeAddresses.
+    pub addresses: Routine,
+    /// DescribeInstances.
+    pub instances: Routine,
+    /// DescribeInstanceStatus.
+    pub status: Routine,
+    /// DescribeAlarms.
+    pub alarms: Routine,
+    interfaces: Routine,
+    strays: Routine,
+    search: Option<Search>,
+    searching: bool,
+    status_by_id: bool,
+    /// Holders without a cluster tag, to be asked for by id.
+    pub stray_ids: BTreeSet<InstanceId>,
+    /// Alarms that checks name.
+    pub alarm_names: BTreeSet<String>,
+    alarm_chunks: Vec<Vec<String>>,
+    interface_ids: BTreeSet<InterfaceId>,
+    repeat: bool,
+    urgent: bool,
+    /// How many complete reads of addresses and instances there were.
+    pub rounds: u32,
+}
+
+/// What came of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// New facts.
+    Facts,
+    /// Nothing yet: more calls follow, or it failed and will be tried again.
+    Nothing,
+    /// The error that makes observing impossible for this caller.
+    Fatal(CloudError),
+}
+
+impl Looks {
+    /// All reads are due at once; with `repeat` they come again at their pace.
+    pub fn new(now: Time, repeat: bool) -> Looks {
+        let due = || Routine { due: Some(now), ..Routine::default() };
+        Looks {
+            addresses: due(),
+            instances: due(),
+            status: due(),
+            alarms: Routine::default(),
+            interfaces: Routine::default(),
+            strays: Routine::default(),
+            search: None,
+            searching: false,
+            status_by_id: false,
+            stray_ids: BTreeSet::new(),
+            alarm_names: BTreeSet::new(),
+            alarm_chunks: Vec::new(),
+            interface_ids: BTreeSet::new(),
+            repeat,
+            urgent: false,
+            rounds: 0,
+        }
+    }
+
+    /// Whether rounds come at their pace.
+    pub fn repeats(&self) -> bool {
+        self.repeat
+    }
+
+    /// No more rounds at their pace.
+    pub fn stop_repeating(&mut self, now: Time) {
+        self.repeat = false;
+        for routine in [&mut self.addresses, &mut self.instances, &mut self.status, &mut self.alarms] {
+            if routine.due.is_some_and(|due| due > now) && routine.error.is_none() {
+                routine.due = None;
+            }
+        }
+    }
+
+    /// Asks for addresses no later than `at`.
+    pub fn want_addresses(&mut self, at: Time) {
+        self.addresses.want(at);
+    }
+
+    /// Asks for instances no later than `at`.
+    pub fn want_instances(&mut self, at: Time) {
+        self.instances.want(at);
+    }
+
+    /// Asks what these interfaces are, no later than `at`.
+    pub fn want_interface(&mut self, id: &InterfaceId, at: Time) {
+        self.interface_ids.insert(id.clone());
+        self.interfaces.want(at);
+    }
+
+    /// Names the alarms to be read; new ones are read at once.
+    pub fn want_alarms(&mut self, names: BTreeSet<String>, now: Time) {
+        if !names.is_subset(&self.alarm_names) {
+            self.alarms.want(now);
+        }
+        if names.is_empty() {
+            self.alarms.due = None;
+        }
+        self.alarm_names = names;
+    }
+
+    /// Names the holders to be read by id; new ones are read at once.
+    pub fn want_strays(&mut self, ids: BTreeSet<InstanceId>, now: Time) {
+        if !ids.is_subset(&self.stray_ids) {
+            self.strays.want(now);
+        }
+        self.stray_ids = ids;
+    }
+
+    /// While an address is about to move, failed reads are tried again sooner.
+    pub fn set_urgent(&mut self, urgent: bool) {
+        self.urgent = urgent;
+    }
+
+    fn longest_backoff(&self) -> Duration {
+        if self.urgent { BACKOFF_MAX_URGENT } else { BACKOFF_MAX }
+    }
+
+    /// Whether nothing is being asked, and nothing has to be before a sweep may end.
+    pub fn quiet(&self, now: Time) -> bool {
+        let routines = [&self.addresses, &self.instances, &self.status, &self.alarms, &self.interfaces, &self.strays];
+        self.search.is_none()
+            && routines.iter().all(|routine| {
+                !routine.busy() && routine.due.is_none_or(|due| self.repeat && due > now && routine.error.is_none())
+            })
+    }
+
+    /// When there is something to ask next.
+    pub fn next_wake(&self) -> Option<Time> {
+        let routines = [&self.addresses, &self.instances, &self.status, &self.alarms, &self.interfaces, &self.strays];
+        let mut wake: Option<Time> = None;
+        for routine in routines {
+            let held = std::ptr::eq(routine, &raw const self.instances) && self.search.is_some();
+            if !routine.busy() && !held {
+                wake = [wake, routine.due].into_iter().flatten().min();
+            }
+        }
+        wake
+    }
+
+    /// The questions that are due now.
+    pub fn ask(&mut self, now: Time, facts: &Facts, keys: &Keys, new_id: &mut impl FnMut() -> u64) -> Vec<(u64, Look)> {
+        let mut asks = Vec::new();
+        let due = |routine: &Routine| !routine.busy() && routine.due.is_some_and(|due| due <= now);
+        let mut ask = |routine: &mut Routine, look: Look, asks: &mut Vec<(u64, Look)>| {
+            let id = new_id();
+            routine.due = None;
+            routine.in_flight = Some((id, now));
+            asks.push((id, look));
+            id
+        };
+        if due(&self.addresses) {
+            ask(&mut self.addresses, Look::Addresses, &mut asks);
+        }
+        if self.search.is_none() && due(&self.instances) {
+            ask(&mut self.instances, Look::Instances(keys.cluster.clone()), &mut asks);
+        }
+        if due(&self.status) {
+            let running: Vec<InstanceId> = facts.instances.keys().take(MAX_IDS + 1).cloned().collect();
+            let ids = if self.status_by_id && running.len() <= MAX_IDS { running } else { Vec::new() };
+            ask(&mut self.status, Look::Status(ids), &mut asks);
+        }
+        if due(&self.alarms) && !self.alarm_names.is_empty() {
+            if self.alarm_chunks.is_empty() {
+                let names: Vec<String> = self.alarm_names.iter().cloned().collect();
+                self.alarm_chunks = names.chunks(MAX_IDS).map(<[String]>::to_vec).collect();
+            }
+            if let Some(chunk) = self.alarm_chunks.last() {
+                ask(&mut self.alarms, Look::Alarms(chunk.clone()), &mut asks);
+            }
+        }
+        if due(&self.interfaces) {
+            let ids: Vec<InterfaceId> = self.interface_ids.iter().take(MAX_IDS).cloned().collect();
+            ask(&mut self.interfaces, Look::Interfaces(ids), &mut asks);
+        }
+        if due(&self.strays) && !self.stray_ids.is_empty() {
+            let ids: Vec<InstanceId> = self.stray_ids.iter().take(MAX_IDS).cloned().collect();
+            ask(&mut self.strays, Look::InstancesById(ids), &mut asks);
+        }
+        if let Some(Search::Ids { todo, in_flight, calls, .. }) = &mut self.search {
+            while in_flight.len() < MAX_BISECT_AT_ONCE
+                && *calls < MAX_BISECT_CALLS
+                && let Some(ids) = todo.pop()
+            {
+                let id = new_id();
+                *calls += 1;
+                in_flight.insert(id, ids.clone());
+                asks.push((id, Look::InstancesById(ids)));
+            }
+        }
+        asks
+    }
+
+    /// Takes in an answer.
+    pub fn take(
+        &mut self,
+        id: u64,
+        answer: Result<Seen, CloudError>,
+        facts: &mut Facts,
+        keys: &Keys,
+        now: Time,
+        new_id: &mut impl FnMut() -> u64,
+    ) -> (Outcome, Option<(u64, Look)>) {
+        let longest = self.longest_backoff();
+        if let Some(asked) = self.addresses.take(id) {
+            let outcome = match answer {
+                Ok(Seen::Addresses(list)) => {
+                    facts.take_addresses(list, now);
+                    self.addresses.answered(asked);
+                    if self.repeat {
+                        self.addresses.want(asked + ROUND);
+                    }
+                    Outcome::Facts
+                }
+                Ok(_) => Outcome::Nothing,
+                Err(error) => essential(&mut self.addresses, error, now, longest),
+            };
+            return (outcome, None);
+        }
+        if let Some(asked) = self.instances.take(id) {
+            return self.take_instances(asked, answer, facts, keys, now, new_id);
+        }
+        if self.search.is_some()
+            && let Some(outcome) = self.take_search(id, &answer, facts, now)
+        {
+            return (outcome, None);
+        }
+        let outcome = if let Some(asked) = self.status.take(id) {
+            let by_id_failed =
+                self.status_by_id && matches!(&answer, Err(error) if error.failure == Failure::TargetUnusable);
+            if by_id_failed {
+                // A node that EC2 has forgotten fails the whole call: ask for all.
+                self.status_by_id = false;
+                self.status.want(now);
+                return (Outcome::Nothing, None);
+            }
+            self.status_by_id = answer.is_ok();
+            optional(&mut self.status, answer, asked, facts, now, self.repeat.then_some(STATUS_EVERY))
+        } else if let Some(asked) = self.alarms.take(id) {
+            let ok = answer.is_ok();
+            let outcome = optional(&mut self.alarms, answer, asked, facts, now, self.repeat.then_some(ALARMS_EVERY));
+            if ok {
+                self.alarm_chunks.pop();
+                if !self.alarm_chunks.is_empty() {
+                    self.alarms.want(now);
+                }
+            }
+            outcome
+        } else if let Some(asked) = self.interfaces.take(id) {
+            let asked_for = std::mem::take(&mut self.interface_ids);
+            let outcome = optional(&mut self.interfaces, answer, asked, facts, now, None);
+            if self.interfaces.due.is_some() {
+                self.interface_ids.extend(asked_for);
+            }
+            outcome
+        } else if let Some(asked) = self.strays.take(id) {
+            optional(&mut self.strays, answer, asked, facts, now, None)
+        } else {
+            Outcome::Nothing
+        };
+        (outcome, None)
+    }
+
+    fn take_instances(
+        &mut self,
+        asked: Time,
+        answer: Result<Seen, CloudError>,
+        facts: &mut Facts,
+        keys: &Keys,
+        now: Time,
+        new_id: &mut impl FnMut() -> u64,
+    ) -> (Outcome, Option<(u64, Look)>) {
+        match answer {
+            Ok(Seen::Instances(list)) => {
+                facts.take_instances(list, &self.stray_ids, now);
+                self.searching = false;
+                self.finish_round(asked, now);
+                (Outcome::Facts, None)
+            }
+            Ok(_) => (Outcome::Nothing, None),
+            Err(error) => {
+                let search = match error.failure {
+                    Failure::Throttled | Failure::NotPermitted => false,
+                    _ => self.searching || self.instances.failures + 1 >= TRIES_BEFORE_BISECTING,
+                };
+                let longest = self.longest_backoff();
+                let outcome = essential(&mut self.instances, error, now, longest);
+                if search && outcome == Outcome::Nothing {
+                    let id = new_id();
+                    self.searching = true;
+                    self.search = Some(Search::Tags(id, asked));
+                    return (outcome, Some((id, Look::InstanceTags(keys.prefix.clone()))));
+                }
+                (outcome, None)
+            }
+        }
+    }
+
+    fn finish_round(&mut self, asked: Time, now: Time) {
+        self.instances.answered(asked);
+        self.instances.due = None;
+        self.rounds = self.rounds.saturating_add(1);
+        if self.repeat {
+            self.instances.want(asked + ROUND);
+        }
+        if !self.stray_ids.is_empty() {
+            self.strays.want(now);
+        }
+    }
+
+    fn take_search(
+        &mut self,
+        id: u64,
+        answer: &Result<Seen, CloudError>,
+        facts: &mut Facts,
+        now: Time,
+    ) -> Option<Outcome> {
+        match &mut self.search {
+            Some(Search::Tags(of, asked)) if *of == id => {
+                let asked = *asked;
+                self.search = match answer {
+                    Ok(Seen::InstanceTags(tags)) => {
+                        let ids: Vec<InstanceId> = tags.keys().cloned().collect();
+                        let todo = ids.chunks(MAX_IDS).map(<[InstanceId]>::to_vec).collect();
+                        Some(Search::Ids {
+                            asked,
+                            tags: tags.clone(),
+                            todo,
+                            in_flight: BTreeMap::new(),
+                            found: Vec::new(),
+                            calls: 0,
+                        })
+                    }
+                    // DescribeInstances itself is tried again after its backoff.
+                    _ => None,
+                };
+            }
+            Some(Search::Ids { todo, in_flight, found, calls, .. }) if in_flight.contains_key(&id) => {
+                let ids = in_flight.remove(&id).unwrap_or_default();
+                match answer {
+                    Ok(Seen::Instances(list)) => found.extend(list.iter().cloned()),
+                    Ok(_) => {}
+                    Err(error) if error.failure == Failure::Throttled => {
+                        // No more calls now: what has not been described is unknown until the next round.
+                        *calls = MAX_BISECT_CALLS;
+                    }
+                    Err(_) if ids.len() > 1 => {
+                        let (left, right) = ids.split_at(ids.len() / 2);
+                        todo.push(right.to_vec());
+                        todo.push(left.to_vec());
+                    }
+                    Err(_) => {}
+                }
+            }
+            _ => return None,
+        }
+        if let Some(Search::Ids { todo, in_flight, calls, .. }) = &self.search {
+            if !in_flight.is_empty() || (!todo.is_empty() && *calls < MAX_BISECT_CALLS) {
+                return Some(Outcome::Nothing);
+            }
+        } else {
+            return Some(Outcome::Nothing);
+        }
+        let Some(Search::Ids { asked, tags, found, .. }) = self.search.take() else { return Some(Outcome::Nothing) };
+        facts.instances.retain(|id, _| tags.contains_key(id) || self.stray_ids.contains(id));
+        let described: BTreeSet<InstanceId> = found.iter().map(|instance| instance.id.clone()).collect();
+        for (id, seen) in tags {
+            if !described.contains(&id) {
+                facts.take_undescribed(&id, seen, now);
+            }
+        }
+        facts.take_described(found, now);
+        facts.instances_at = Some(now);
+        let error = self.instances.error.take();
+        self.finish_round(asked, now);
+        // Still an error to tell people about.
+        self.instances.error = error.filter(|_| facts.instances.values().any(|sighting| !sighting.described));
+        if !self.repeat {
+            self.instances.due = None;
+        }
+        Some(Outcome::Facts)
+    }
+}
+
+fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Duration) -> Outcome {
+    if error.failure == Failure::NotPermitted {
+        routine.error = Some(error.clone());
+        routine.given_up = true;
+        return Outcome::Fatal(error);
+    }
+    routine.failed(error, now, longest);
+    Outcome::Nothing
+}
+
+fn optional(
+    routine: &mut Routine,
+    answer: Result<Seen, CloudError>,
+    asked: Time,
+    facts: &mut Facts,
+    now: Time,
+    again: Option<Duration>,
+) -> Outcome {
+    match answer {
+        Ok(seen) => {
+            facts.take(seen, now);
+            routine.answered(asked);
+            if let Some(pace) = again {
+                routine.want(asked + pace);
+            }
+        }
+        Err(error) => {
+            let hopeless = matches!(
+                error.failure,
+                Failure::NotPermitted | Failure::Invalid | Failure::TargetUnusable | Failure::AddressGone
+            );
+            routine.failed(error, now, BACKOFF_MAX_URGENT);
+            if hopeless || routine.failures >= MAX_OPTIONAL_TRIES {
+                routine.given_up = true;
+                routine.due = again.map(|pace| now + pace);
+                routine.failures = 0;
+            }
+        }
+    }
+    Outcome::Facts
+}

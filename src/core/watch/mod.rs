@@ -1,0 +1,1247 @@
+//! The whole of an invocation as a state machine without I/O: it is fed what was seen and says what to do next.
+//!
+//! Whoever drives it calls [`Watch::poll`] and carries out the effects, feeds what comes of them, and polls again at
+//! [`Watch::next_wake`]. It never waits, never reads a clock and never fails: what goes wrong is in its [`Report`].
+//!
+//! Architecture invariant: there is no second way to a move. Whatever woke the watch only widens the scope, adds a notice or an order;
+//! what moves is what [`super::decide`] says of the clusters as EC2 shows them.
+
+mod cluster;
+mod command;
+mod looks;
+mod moving;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::decide::{self, Kind, Why, remembered};
+use super::event::{BadRequest, Shard, Trigger};
+use super::log::{Before, Record};
+use super::model::{Act, AllocationId, Answer, CloudError, ClusterName, Failure, InstanceId, Look, ProbeTarget, Seen};
+use super::report::{AddressReport, ClusterReport, Effort, NodeReport, Report};
+use super::snapshot::{self, Facts, Holder, Slot};
+use super::tags::{AddressMode, Check, Health, Keys, NodeMode, State, Verdict};
+use super::time::Time;
+
+use cluster::{Surroundings, Watched, push_move};
+use command::Command;
+use looks::{BACKOFF_MAX, Looks, Outcome, backoff};
+use moving::{MAX_TRIES, Moving, Phase, Progress, READ_BEFORE_MOVE};
+
+pub use cluster::{ADOPT_AFTER, NOTICE_BELIEVED};
+pub use looks::{ROUND, STATUS_EVERY};
+pub use moving::VERIFY_FOR;
+
+/// The most probes on their way at once: the function has 1,024 descriptors.
+pub const MAX_PROBES: usize = 600;
+/// AssociateAddress: how many at once, and how many a second after that (EC2's own throttle, per account and Region).
+pub const ASSOCIATE_BURST: u32 = 50;
+/// See [`ASSOCIATE_BURST`].
+pub const ASSOCIATE_PER_SECOND: u32 = 5;
+/// How many CreateTags are on their way at once.
+pub const MAX_TAGGING: usize = 10;
+/// How often a tag is tried.
+pub const MAX_TAG_TRIES: u32 = 6;
+/// How many resources one CreateTags names.
+pub const MAX_RESOURCES: usize = 50;
+/// What the environment sets.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The tags' names.
+    pub keys: Keys,
+    /// How long a scheduled invocation watches; zero: one sweep.
+    pub watch: Duration,
+    /// `EIPWATCH_MODE=manual`.
+    pub manual: bool,
+    /// `EIPWATCH_SHARD`.
+    pub shard: Option<Shard>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { keys: Keys::new(super::tags::DEFAULT_PREFIX), watch: Duration::ZERO, manual: false, shard: None }
+    }
+}
+
+/// What to do. Ids tie answers to questions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Ask EC2 or CloudWatch.
+    Look(u64, Look),
+    /// Ask a node.
+    Probe(u64, ProbeTarget),
+    /// Change EC2.
+    Act(u64, Act),
+    /// Tell the log.
+    Log(Record),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// To [`Effect::Look`].
+    Looked(u64, Result<Seen, CloudError>),
+    /// To [`Effect::Probe`].
+    Probed(u64, Answer),
+    /// To [`Effect::Act`].
+    Acted(u64, Result<(), CloudError>),
+    /// End soon: finish what is on its way, begin nothing.
+    Stop,
+}
+
+/// How an invocation ends.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// With an answer.
+    Report(Report),
+    /// It asked for what does not exist, as only EC2 could show.
+    BadRequest(BadRequest),
+}
+
+struct TagWrite {
+    resources: Vec<String>,
+    key: String,
+    value: String,
+    tries: u32,
+    of: Vec<Purpose>,
+}
+
+/// What a tag is written for; one for each resource.
+#[derive(Clone)]
+enum Purpose {
+    Health(ClusterName, InstanceId, Health),
+    State(ClusterName, AllocationId, State),
+    /// A command's own: the invocation has failed if it cannot be written.
+    Command,
+    /// The mode of an address that is about to be moved by force.
+    Force(AllocationId),
+}
+
+enum Doing {
+    Associate(ClusterName, AllocationId),
+    DryRun(ClusterName, AllocationId),
+    Tag(TagWrite),
+}
+
+/// One invocation.
+pub struct Watch {
+    settings: Settings,
+    triggers: Vec<Trigger>,
+    started: Time,
+    ends: Time,
+    deadline: Time,
+    stopped: bool,
+    dry_run: bool,
+    writes: bool,
+    facts: Facts,
+    looks: Looks,
+    asked: BTreeMap<u64, (Time, Look)>,
+    first_read: Option<Time>,
+    scope: BTreeSet<ClusterName>,
+    clusters: BTreeMap<ClusterName, Watched>,
+    timers: BTreeSet<(Time, ClusterName)>,
+    loose_problems: Vec<String>,
+    command: Option<Command>,
+    probes: BTreeMap<u64, (ClusterName, InstanceId, Check)>,
+    doing: BTreeMap<u64, (Time, Act, Doing)>,
+    wanted: BTreeSet<(bool, AllocationId, ClusterName)>,
+    reserved: BTreeMap<Slot, (AllocationId, Time)>,
+    tokens: u32,
+    refilled: Time,
+    held_until: Option<Time>,
+    throttles: u32,
+    tags: Vec<(Time, TagWrite)>,
+    problems: BTreeSet<String>,
+    fatal: Option<CloudError>,
+    failure: Option<String>,
+    api_calls: u64,
+    last_id: u64,
+    out: Vec<Effect>,
+    ending: Option<Ending>,
+}
+
+impl Watch {
+    /// An invocation that begins `now` and must have ended at `deadline`.
+    pub fn new(triggers: Vec<Trigger>, settings: Settings, now: Time, deadline: Time) -> Watch {
+        let scheduled = triggers.iter().any(|trigger| matches!(trigger, Trigger::Schedule { .. }));
+        let watch = if scheduled { settings.watch } else { Duration::ZERO };
+        let command = triggers.iter().find_map(Command::of);
+        let dry_run = command.as_ref().is_some_and(Command::dry_run);
+        let writes = !dry_run && !matches!(command, Some(Command::Status { .. }));
+        let start = Record::Start {
+            at: now,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            triggers: triggers.clone(),
+            watch_ms: u64::try_from(watch.as_millis()).unwrap_or(u64::MAX),
+            deadline,
+            manual: settings.manual,
+            shard: settings.shard,
+            prefix: settings.keys.prefix.clone(),
+        };
+        let mut this = Watch {
+            looks: Looks::new(now, !watch.is_zero()),
+            settings,
+            started: now,
+            ends: (now + watch).min(deadline),
+            deadline,
+            stopped: false,
+            dry_run,
+            writes,
+            facts: Facts::default(),
+            asked: BTreeMap::new(),
+            first_read: None,
+            scope: BTreeSet::new(),
+            clusters: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            loose_problems: Vec::new(),
+            command,
+            probes: BTreeMap::new(),
+            doing: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            reserved: BTreeMap::new(),
+            tokens: ASSOCIATE_BURST,
+            refilled: now,
+            held_until: None,
+            throttles: 0,
+            tags: Vec::new(),
+            problems: BTreeSet::new(),
+            fatal: None,
+            failure: None,
+            api_calls: 0,
+            last_id: 0,
+            out: vec![Effect::Log(start)],
+            ending: None,
+            triggers,
+        };
+        if this.triggers.iter().all(|trigger| this.concerns_nobody(trigger)) {
+            this.finish(now);
+        }
+        this
+    }
+
+    /// A tag event that can't change anything: not worth a single call.
+    fn concerns_nobody(&self, trigger: &Trigger) -> bool {
+        let Trigger::Tag { resource, changed, tags } = trigger else { return false };
+        let keys = &self.settings.keys;
+        let configured = changed.iter().any(|key| keys.is_configuration(key));
+        let beat = changed.iter().any(|key| key == &keys.heartbeat)
+            && tags
+                .get(&keys.heartbeat)
+                .and_then(|text| super::tags::Heartbeat::parse(text).ok())
+                .is_some_and(|beat| beat.status != super::tags::BeatStatus::Ok);
+        matches!(resource, super::event::TaggedResource::Other) || !(configured || beat)
+    }
+
+    /// Whether it has ended.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
+    }
+
+    /// What it took.
+    pub fn effort(&self, now: Time) -> Effort {
+        Effort {
+            took_ms: u64::try_from(now.since(self.started).as_millis()).unwrap_or(u64::MAX),
+            api_calls: self.api_calls,
+        }
+    }
+
+    /// Takes in what came of an effect.
+    pub fn feed(&mut self, input: Input, now: Time) {
+        if self.ending.is_some() {
+            return;
+        }
+        match input {
+            Input::Looked(id, answer) => self.looked(id, answer, now),
+            Input::Probed(id, answer) => {
+                if let Some((name, node, check)) = self.probes.remove(&id)
+                    && let Some(watched) = self.clusters.get_mut(&name)
+                {
+                    let mut log = Vec::new();
+                    watched.probed(id, &node, &check, &answer, now, &mut log);
+                    self.out.extend(log.into_iter().map(Effect::Log));
+                    self.timers.insert((now, name));
+                }
+            }
+            Input::Acted(id, result) => self.acted(id, result, now),
+            Input::Stop => {
+                self.stopped = true;
+                self.ends = self.ends.min(now);
+            }
+        }
+    }
+
+    /// When it must be polled again even if nothing comes in; `None` only at its end.
+    pub fn next_wake(&self) -> Option<Time> {
+        if self.ending.is_some() {
+            return None;
+        }
+        let timers = self.timers.first().map(|(at, _)| *at);
+        let tags = if self.tagging() < MAX_TAGGING { self.tags.iter().map(|(at, _)| *at).min() } else { None };
+        let moves = if self.wanted.is_empty() { None } else { self.move_possible_at() };
+        let end = (self.ends > self.started).then_some(self.ends);
+        [
+            timers,
+            tags,
+            moves,
+            end.filter(|_| !self.stopped && self.looks_repeat()),
+            self.looks.next_wake(),
+            Some(self.deadline),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn looks_repeat(&self) -> bool {
+        self.looks.repeats()
+    }
+
+    /// Everything to be done now.
+    pub fn poll(&mut self, now: Time) -> Vec<Effect> {
+        if self.ending.is_none() {
+            self.advance(now);
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn advance(&mut self, now: Time) {
+        if now >= self.deadline || self.fatal.is_some() {
+            self.finish(now);
+            return;
+        }
+        if now >= self.ends && self.looks.repeats() {
+            self.looks.stop_repeating(now);
+        }
+        self.step_clusters(now);
+        self.launch_moves(now);
+        self.write_tags(now);
+        self.ask(now);
+        let over = now >= self.ends;
+        let unread = self.first_read.is_none();
+        let resting = self.clusters.values().all(|watched| watched.at_rest);
+        if over
+            && !unread
+            && resting
+            && self.wanted.is_empty()
+            && self.doing.is_empty()
+            && self.tags.is_empty()
+            && self.looks.quiet(now)
+        {
+            self.finish(now);
+        }
+    }
+
+    fn ask(&mut self, now: Time) {
+        let last_id = &mut self.last_id;
+        let mut new_id = || {
+            *last_id += 1;
+            *last_id
+        };
+        let asks = self.looks.ask(now, &self.facts, &self.settings.keys, &mut new_id);
+        for (id, look) in asks {
+            self.send_look(id, look, now);
+        }
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn looked(&mut self, id: u64, answer: Result<Seen, CloudError>, now: Time) {
+        let Some((asked, look)) = self.asked.remove(&id) else { return };
+        let before = Before::of(&self.facts, &look);
+        let (failed, whole) = match &answer {
+            Err(error) => (Some(error.clone()), None),
+            Ok(seen) => (None, matches!(look, Look::InstanceTags(_) | Look::Interfaces(_)).then(|| seen.clone())),
+        };
+        let last_id = &mut self.last_id;
+        let mut new_id = || {
+            *last_id += 1;
+            *last_id
+        };
+        let (outcome, next) = self.looks.take(id, answer, &mut self.facts, &self.settings.keys, now, &mut new_id);
+        if let Some((id, look)) = next {
+            self.send_look(id, look, now);
+        }
+        let mut changed = whole.is_some();
+        match failed {
+            Some(error) => self.out.push(Effect::Log(Record::ReadingFailed { at: now, asked, look, error })),
+            None => {
+                let lines = before.changes(&self.facts, whole, &look, asked, now);
+                changed |= !lines.is_empty();
+                self.out.extend(lines.into_iter().map(Effect::Log));
+            }
+        }
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Fatal(error) => self.fatal = Some(error),
+            Outcome::Facts if changed || self.first_read.is_none() => self.rebuild(now),
+            // Nothing new; but what waits for a reading has had one.
+            Outcome::Facts => {
+                for name in self.clusters.keys() {
+                    self.timers.insert((now, name.clone()));
+                }
+            }
+        }
+    }
+
+    fn send_look(&mut self, id: u64, look: Look, now: Time) {
+        self.api_calls += 1;
+        self.asked.insert(id, (now, look.clone()));
+        self.out.push(Effect::Look(id, look));
+    }
+
+    /// Reads the clusters anew out of the facts.
+    fn rebuild(&mut self, now: Time) {
+        if self.facts.addresses_at.is_none() || self.facts.instances_at.is_none() {
+            return;
+        }
+        let first = self.first_read.is_none();
+        self.first_read.get_or_insert(now);
+        let (found, problems) = snapshot::clusters(&self.facts, &self.settings.keys);
+        self.loose_problems = problems;
+        if first
+            && let Some(command) = &mut self.command
+            && let Err(bad) = command.resolve(&found, &self.settings.keys, now)
+        {
+            self.ending = Some(Ending::BadRequest(bad));
+            return;
+        }
+        let mut alarms = BTreeSet::new();
+        let mut strays = BTreeSet::new();
+        for (name, cluster) in found {
+            if !self.scope.contains(&name) {
+                if !self.in_scope(&cluster) {
+                    continue;
+                }
+                self.scope.insert(name.clone());
+            }
+            for node in cluster.nodes.values() {
+                if !node.member {
+                    strays.insert(node.id.clone());
+                }
+                for check in node.checks.iter() {
+                    if let Check::Alarm(alarm) = check {
+                        alarms.insert(alarm.to_string());
+                    }
+                }
+            }
+            let watched = match self.clusters.get_mut(&name) {
+                Some(watched) => {
+                    watched.cluster = cluster;
+                    watched
+                }
+                None => {
+                    let mut watched = Watched::new(cluster);
+                    for trigger in &self.triggers {
+                        notice(&mut watched, trigger, now);
+                    }
+                    if let Some(command) = &self.command {
+                        command.apply(&mut watched);
+                    }
+                    self.clusters.entry(name.clone()).or_insert(watched)
+                }
+            };
+            watched.dirty = true;
+            self.timers.insert((now, name));
+        }
+        // A cluster whose last tag was removed is no more.
+        let alive: BTreeSet<ClusterName> =
+            self.clusters.keys().filter(|name| self.timers.contains(&(now, (*name).clone()))).cloned().collect();
+        self.clusters.retain(|name, watched| alive.contains(name) || !watched.moving.is_empty());
+        self.looks.want_alarms(alarms, now);
+        self.looks.want_strays(strays, now);
+        if first && let Some(command) = &mut self.command {
+            for (resource, key, value) in command.writes(now) {
+                self.tags.push((
+                    now,
+                    TagWrite { resources: vec![resource], key, value, tries: 0, of: vec![Purpose::Command] },
+                ));
+            }
+            if !self.tags.is_empty() {
+                for watched in self.clusters.values_mut() {
+                    watched.hold = true;
+                }
+            }
+        }
+    }
+
+    fn in_scope(&self, cluster: &snapshot::Cluster) -> bool {
+        let shard_of = |trigger: &Trigger| match trigger {
+            Trigger::Schedule { shard: Some(shard) } => Some(*shard),
+            _ => self.settings.shard,
+        };
+        let command = self.command.as_ref();
+        self.triggers.iter().any(|trigger| {
+            shard_of(trigger).is_none_or(|shard| shard.covers(&cluster.name))
+                && concerns(trigger, command, cluster, &self.settings.keys)
+        })
+    }
+
+    fn step_clusters(&mut self, now: Time) {
+        let mut due: BTreeSet<ClusterName> = BTreeSet::new();
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now
+            && let Some((_, name)) = self.timers.pop_first()
+        {
+            due.insert(name);
+        }
+        if due.is_empty() {
+            return;
+        }
+        self.reserved.retain(|_, (_, until)| *until > now);
+        let mut taken = self.facts.occupancy();
+        for (slot, (address, _)) in &self.reserved {
+            taken.entry(slot.clone()).or_insert_with(|| address.clone());
+        }
+        for name in due {
+            let Some(mut watched) = self.clusters.remove(&name) else { continue };
+            self.progress_moves(&mut watched, now);
+            let mut around = Surroundings {
+                facts: &self.facts,
+                looks: &mut self.looks,
+                taken: &taken,
+                manual: self.settings.manual,
+                writes: self.writes && self.failure.is_none(),
+                first_read: self.first_read,
+                probes_left: MAX_PROBES.saturating_sub(self.probes.len()),
+                now,
+            };
+            let wants = watched.step(&mut around);
+            self.out.extend(wants.log.into_iter().map(Effect::Log));
+            for (node, check, target) in wants.probes {
+                self.last_id += 1;
+                let id = self.last_id;
+                watched.started(id, &node, &check, now);
+                self.probes.insert(id, (name.clone(), node, check));
+                self.out.push(Effect::Probe(id, target));
+            }
+            for (node, value, health) in wants.health {
+                let shared = watched.cluster.nodes.get(&node).is_some_and(|node| node.shared);
+                let key = self.settings.keys.health_of(shared.then_some(&name));
+                let purpose = Purpose::Health(name.clone(), node.clone(), health);
+                let same = self.tags.iter_mut().find(|(at, write)| {
+                    *at <= now
+                        && write.tries == 0
+                        && write.key == key
+                        && write.value == value
+                        && write.resources.len() < MAX_RESOURCES
+                });
+                match same {
+                    Some((_, write)) => {
+                        write.resources.push(node.to_string());
+                        write.of.push(purpose);
+                    }
+                    None => self.tags.push((
+                        now,
+                        TagWrite { resources: vec![node.to_string()], key, value, tries: 0, of: vec![purpose] },
+                    )),
+                }
+            }
+            for (address, state) in wants.states {
+                self.record_state(&name, &address, state, now);
+            }
+            self.wanted.retain(|(_, _, of)| of != &name);
+            for address in wants.moves {
+                let rescue = watched
+                    .rulings
+                    .iter()
+                    .find(|ruling| ruling.address == address)
+                    .is_some_and(|ruling| ruling.decision.why.rescue());
+                self.wanted.insert((!rescue, address, name.clone()));
+            }
+            for (address, moving) in &watched.moving {
+                if let Phase::Waiting { not_before } = moving.phase
+                    && not_before <= now
+                {
+                    self.wanted.insert((!moving.plan.why.rescue(), address.clone(), name.clone()));
+                }
+            }
+            if let Some(at) = watched.wake.or(watched.dirty.then_some(now)) {
+                self.timers.insert((at.max(now), name.clone()));
+            }
+            self.clusters.insert(name, watched);
+        }
+        if self.dry_run {
+            self.ask_if_allowed(now);
+        }
+        let urgent = !self.wanted.is_empty() || self.clusters.values().any(|watched| !watched.moving.is_empty());
+        self.looks.set_urgent(urgent);
+    }
+
+    /// What the newest reading says of the moves on their way.
+    fn progress_moves(&mut self, watched: &mut Watched, now: Time) {
+        let asked = self.looks.addresses.asked;
+        let ids: Vec<AllocationId> = watched.moving.keys().cloned().collect();
+        for id in ids {
+            let shown = watched
+                .cluster
+                .addresses
+                .iter()
+                .find(|address| address.id == id)
+                .map_or(Holder::Nobody, |address| address.holder.clone());
+            let Some(moving) = watched.moving.get_mut(&id) else { continue };
+            match moving.phase.clone() {
+                Phase::Looking { .. } => match moving.seen(&shown, asked, now) {
+                    Progress::LookAt(at) => {
+                        self.looks.want_addresses(at.max(now));
+                        if let Phase::Looking { until, .. } = moving.phase {
+                            self.timers.insert((until, watched.cluster.name.clone()));
+                        }
+                    }
+                    Progress::Arrived => self.arrived(watched, &id, now),
+                    Progress::Again(at) => {
+                        moving.phase = Phase::Waiting { not_before: at };
+                        self.timers.insert((at, watched.cluster.name.clone()));
+                    }
+                    Progress::Never(error) => self.ended(watched, &id, Some(error), false, now),
+                    Progress::Elsewhere(holder) => self.moved_elsewhere(watched, &id, holder.as_ref(), now),
+                },
+                Phase::Waiting { not_before } if now < not_before => {
+                    self.timers.insert((not_before, watched.cluster.name.clone()));
+                }
+                Phase::Waiting { .. } | Phase::Sent { .. } => {}
+            }
+        }
+    }
+
+    fn arrived(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) {
+        let Some(moving) = watched.moving.get(id) else { return };
+        let plan = moving.plan.clone();
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        let memory = watched.memory.get(id);
+        let before = address.and_then(|address| remembered(address, memory));
+        let mut moves = before.map(|state| state.moves.clone()).unwrap_or_default();
+        if let (Some(state), Some(from)) = (before, &plan.from)
+            && &state.holder != from
+        {
+            // Somebody else's move came before ours, and counts.
+            push_move(&mut moves, moving.began);
+        }
+        if plan.why == Why::Manual {
+            moves.clear();
+        } else if plan.why.counted() {
+            push_move(&mut moves, now);
+        }
+        let state = State {
+            holder: plan.to.clone(),
+            since: now.whole_second(),
+            from: plan.from.clone(),
+            why: plan.why.as_str().to_owned(),
+            moves,
+        };
+        let memory = watched.memory.entry(id.clone()).or_default();
+        memory.state = Some(State { since: now, ..state.clone() });
+        memory.order = None;
+        self.record_state(&watched.cluster.name, id, state, now);
+        self.ended(watched, id, None, false, now);
+        if self.command.as_ref().is_some_and(Command::is_move) {
+            // What a command did is not undone by a decision in the same breath.
+            watched.hold = true;
+        }
+    }
+
+    fn ended(&mut self, watched: &mut Watched, id: &AllocationId, error: Option<String>, benign: bool, now: Time) {
+        let Some(moving) = watched.moving.remove(id) else { return };
+        let report = moving.report(error, benign, now);
+        let memory = watched.memory.entry(id.clone()).or_default();
+        if report.ok {
+            self.reserved.insert(moving.plan.slot.clone(), (id.clone(), now + decide::SETTLING));
+        } else {
+            self.reserved.remove(&moving.plan.slot);
+            if !benign && moving.plan.why == Why::Manual {
+                // A command is tried to its end once, not again and again.
+                memory.order = None;
+                watched.hold = true;
+            }
+        }
+        self.out.push(Effect::Log(Record::Move {
+            at: now,
+            cluster: watched.cluster.name.clone(),
+            address: id.clone(),
+            result: report.clone(),
+        }));
+        watched.moves.entry(id.clone()).or_default().push(report);
+        watched.dirty = true;
+    }
+
+    fn moved_elsewhere(&mut self, watched: &mut Watched, id: &AllocationId, holder: Option<&InstanceId>, now: Time) {
+        let who = holder.map_or_else(|| "something else".to_owned(), ToString::to_string);
+        let text = format!("Somebody else has moved it to {who} meanwhile: the decision is dropped.");
+        if let Some(moving) = watched.moving.get(id) {
+            let decision = decide::Decision {
+                kind: Kind::Stay,
+                to: None,
+                why: Why::MovedElsewhere,
+                text: text.clone(),
+                vetoes: Vec::new(),
+                would: None,
+            };
+            self.out.push(Effect::Log(Record::Decision {
+                at: now,
+                cluster: watched.cluster.name.clone(),
+                address: id.clone(),
+                decision: decision.clone(),
+            }));
+            watched.decisions.insert(id.clone(), decision);
+            let sent = moving.tries > 0;
+            let memory = watched.memory.entry(id.clone()).or_default();
+            memory.order = None;
+            if sent {
+                self.ended(watched, id, Some(text), true, now);
+            } else {
+                watched.moving.remove(id);
+            }
+        }
+    }
+
+    fn record_state(&mut self, name: &ClusterName, address: &AllocationId, state: State, now: Time) {
+        // Only the newest state is worth writing.
+        self.tags.retain(|(_, write)| {
+            write.tries > 0 || !write.of.iter().any(|of| matches!(of, Purpose::State(_, id, _) if id == address))
+        });
+        let value = state.to_string();
+        let write = TagWrite {
+            resources: vec![address.to_string()],
+            key: self.settings.keys.state.clone(),
+            value,
+            tries: 0,
+            of: vec![Purpose::State(name.clone(), address.clone(), state)],
+        };
+        self.tags.insert(0, (now, write));
+    }
+
+    fn refill(&mut self, now: Time) {
+        let per_token = 1000 / u64::from(ASSOCIATE_PER_SECOND);
+        let passed = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX) / per_token;
+        if passed > 0 {
+            let gained = u32::try_from(passed).unwrap_or(u32::MAX);
+            self.tokens = self.tokens.saturating_add(gained).min(ASSOCIATE_BURST);
+            self.refilled += Duration::from_millis(passed.saturating_mul(per_token));
+        }
+    }
+
+    fn move_possible_at(&self) -> Option<Time> {
+        let held = self.held_until.filter(|until| *until > self.refilled);
+        if self.tokens > 0 {
+            held
+        } else {
+            Some(
+                (self.refilled + Duration::from_millis(1000 / u64::from(ASSOCIATE_PER_SECOND)))
+                    .max(held.unwrap_or_default()),
+            )
+        }
+    }
+
+    /// Sends the moves that are decided, those without a living holder first, at the pace that EC2 allows.
+    fn launch_moves(&mut self, now: Time) {
+        if self.wanted.is_empty() || self.stopped {
+            self.wanted.clear();
+            return;
+        }
+        self.refill(now);
+        if self.held_until.is_some_and(|until| now < until) {
+            return;
+        }
+        if self.facts.addresses_at.is_none_or(|at| now.since(at) > READ_BEFORE_MOVE) {
+            self.looks.want_addresses(now);
+            self.looks.set_urgent(true);
+            return;
+        }
+        while self.tokens > 0
+            && let Some((_, address, name)) = self.wanted.pop_first()
+        {
+            let Some(mut watched) = self.clusters.remove(&name) else { continue };
+            if self.launch(&mut watched, &address, now) {
+                self.tokens -= 1;
+            }
+            self.clusters.insert(name, watched);
+        }
+    }
+
+    fn launch(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) -> bool {
+        let ruling = watched.rulings.iter().find(|ruling| &ruling.address == id && !ruling.pending);
+        let plan = ruling.and_then(|ruling| ruling.plan.clone());
+        let shown =
+            watched.cluster.addresses.iter().find(|address| &address.id == id).map(|address| address.holder.clone());
+        let holder = shown.as_ref().and_then(Holder::instance).cloned();
+        if let Some(moving) = watched.moving.get(id) {
+            if holder.as_ref() == Some(&moving.plan.to) {
+                self.arrived(watched, id, now);
+                self.timers.insert((now, watched.cluster.name.clone()));
+                return false;
+            }
+            if holder.is_some() && holder != moving.plan.from {
+                self.moved_elsewhere(watched, id, holder.as_ref(), now);
+                self.timers.insert((now, watched.cluster.name.clone()));
+                return false;
+            }
+            let same = plan.as_ref().is_some_and(|plan| plan.to == moving.plan.to);
+            if !same || moving.tries >= MAX_TRIES {
+                let error = moving.error.clone().unwrap_or_else(|| "it is no longer to be made".to_owned());
+                self.ended(watched, id, Some(error), !same, now);
+                self.timers.insert((now, watched.cluster.name.clone()));
+                return false;
+            }
+        }
+        let Some(plan) = plan else { return false };
+        if plan.forced && !self.force_is_recorded(watched, id, now) {
+            return false;
+        }
+        let name = watched.cluster.name.clone();
+        let detect = watched.failing_since(plan.from.as_ref()).map(|since| now.since(since));
+        let slot = plan.slot.clone();
+        let act_id = self.new_id();
+        let moving = watched.moving.entry(id.clone()).or_insert_with(|| Moving::new(plan, now, detect));
+        moving.plan.slot = slot.clone();
+        moving.sent(act_id);
+        watched.at_rest = false;
+        self.reserved.insert(slot.clone(), (id.clone(), now + decide::SETTLING));
+        let act = Act::Associate {
+            address: id.clone(),
+            interface: slot.interface,
+            private_ip: slot.private_ip,
+            dry_run: false,
+        };
+        self.api_calls += 1;
+        self.out.push(Effect::Act(act_id, act.clone()));
+        self.doing.insert(act_id, (now, act, Doing::Associate(name, id.clone())));
+        true
+    }
+
+    /// A forced move waits until the address's mode is manual: a sweep elsewhere would undo it.
+    fn force_is_recorded(&mut self, watched: &Watched, id: &AllocationId, now: Time) -> bool {
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        if address.is_some_and(|address| matches!(address.mode.in_force(now), AddressMode::Manual { .. })) {
+            return true;
+        }
+        let waiting = |of: &Purpose| matches!(of, Purpose::Force(address) if address == id);
+        let queued = self.tags.iter().any(|(_, write)| write.of.iter().any(waiting));
+        let sent =
+            self.doing.values().any(|(_, _, doing)| matches!(doing, Doing::Tag(write) if write.of.iter().any(waiting)));
+        if !queued && !sent {
+            let value = AddressMode::Manual { until: None }.to_string();
+            let key = self.settings.keys.mode.clone();
+            let write = TagWrite {
+                resources: vec![id.to_string()],
+                key,
+                value,
+                tries: 0,
+                of: vec![Purpose::Force(id.clone())],
+            };
+            self.tags.insert(0, (now, write));
+        }
+        false
+    }
+
+    /// Asks EC2 whether it would allow what a dry run has decided.
+    fn ask_if_allowed(&mut self, now: Time) {
+        let names: Vec<ClusterName> = self.clusters.keys().cloned().collect();
+        for name in names {
+            let Some(watched) = self.clusters.get_mut(&name) else { continue };
+            let plans: Vec<(AllocationId, decide::Plan)> = watched
+                .rulings
+                .iter()
+                .filter(|ruling| !ruling.pending)
+                .filter_map(|ruling| Some((ruling.address.clone(), ruling.plan.clone()?)))
+                .filter(|(id, _)| !watched.asked_if_allowed.contains(id))
+                .collect();
+            for (id, plan) in plans {
+                watched.asked_if_allowed.insert(id.clone());
+                self.last_id += 1;
+                let act_id = self.last_id;
+                let act = Act::Associate {
+                    address: id.clone(),
+                    interface: plan.slot.interface,
+                    private_ip: plan.slot.private_ip,
+                    dry_run: true,
+                };
+                self.api_calls += 1;
+                self.out.push(Effect::Act(act_id, act.clone()));
+                self.doing.insert(act_id, (now, act, Doing::DryRun(name.clone(), id)));
+            }
+        }
+    }
+
+    fn tagging(&self) -> usize {
+        self.doing.values().filter(|(_, _, doing)| matches!(doing, Doing::Tag(_))).count()
+    }
+
+    fn write_tags(&mut self, now: Time) {
+        let mut room = MAX_TAGGING.saturating_sub(self.tagging());
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tags).into_iter().partition(|(at, _)| *at <= now);
+        self.tags = later;
+        for (at, mut write) in due {
+            if room == 0 {
+                self.tags.push((at, write));
+                continue;
+            }
+            room -= 1;
+            write.tries += 1;
+            let id = self.new_id();
+            let act =
+                Act::Tag { resources: write.resources.clone(), key: write.key.clone(), value: write.value.clone() };
+            self.api_calls += 1;
+            self.out.push(Effect::Act(id, act.clone()));
+            self.doing.insert(id, (now, act, Doing::Tag(write)));
+        }
+    }
+
+    fn acted(&mut self, id: u64, result: Result<(), CloudError>, now: Time) {
+        let Some((asked, act, doing)) = self.doing.remove(&id) else { return };
+        self.out.push(Effect::Log(Record::Call { at: now, asked, act, error: result.as_ref().err().cloned() }));
+        match doing {
+            Doing::Tag(write) => self.tagged(write, result, now),
+            Doing::DryRun(name, address) => {
+                if let Err(error) = result
+                    && let Some(watched) = self.clusters.get_mut(&name)
+                {
+                    let memory = watched.memory.entry(address).or_default();
+                    if error.failure == Failure::NotPermitted {
+                        memory.barred = Some(error.to_string());
+                    } else {
+                        watched.notes.push(format!("a dry run of the move failed: {error}"));
+                    }
+                    self.timers.insert((now, name));
+                }
+            }
+            Doing::Associate(name, address) => {
+                let Some(mut watched) = self.clusters.remove(&name) else { return };
+                let throttled = result.as_ref().is_err_and(|error| error.failure == Failure::Throttled);
+                if throttled {
+                    // The bucket is not ours alone: it is empty, whatever we counted.
+                    self.throttles = self.throttles.saturating_add(1);
+                    self.tokens = 0;
+                    self.refilled = now;
+                    self.held_until = Some(now + backoff(self.throttles.min(3), looks::BACKOFF_MAX_URGENT));
+                } else {
+                    self.throttles = 0;
+                }
+                let failed = watched.moving.get_mut(&address).and_then(|moving| moving.answered(result, now));
+                if let Some(error) = failed {
+                    let to = watched.moving.get(&address).map(|moving| moving.plan.to.clone());
+                    let memory = watched.memory.entry(address.clone()).or_default();
+                    match (error.failure, to) {
+                        (Failure::NotPermitted | Failure::AddressGone, _) => memory.barred = Some(error.to_string()),
+                        (_, Some(to)) => {
+                            memory.refused.insert(to, error.to_string());
+                        }
+                        (_, None) => {}
+                    }
+                    self.ended(&mut watched, &address, Some(error.to_string()), false, now);
+                }
+                watched.dirty = true;
+                self.timers.insert((now, name.clone()));
+                self.clusters.insert(name, watched);
+            }
+        }
+    }
+
+    fn tagged(&mut self, mut write: TagWrite, result: Result<(), CloudError>, now: Time) {
+        match result {
+            Ok(()) => {
+                for resource in &write.resources {
+                    self.facts.wrote(resource, &write.key, &write.value, now);
+                }
+                self.settle_tags(&write, true, now);
+            }
+            Err(error) => {
+                let again =
+                    matches!(error.failure, Failure::Throttled | Failure::Transient) && write.tries < MAX_TAG_TRIES;
+                if again {
+                    let at = now + backoff(write.tries, BACKOFF_MAX);
+                    self.tags.push((at, write));
+                } else if write.resources.len() > 1 {
+                    // One of them is at fault: each for itself.
+                    for (resource, of) in write.resources.drain(..).zip(write.of.drain(..)) {
+                        let single = TagWrite {
+                            resources: vec![resource],
+                            key: write.key.clone(),
+                            value: write.value.clone(),
+                            tries: 0,
+                            of: vec![of],
+                        };
+                        self.tags.push((now, single));
+                    }
+                } else {
+                    let resource = write.resources.first().cloned().unwrap_or_default();
+                    let text = format!("{} on {resource} could not be written: {error}", write.key);
+                    let commanded = write.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_)));
+                    if commanded {
+                        self.failure = Some(format!("{text}. Nothing was moved."));
+                    } else {
+                        self.problems.insert(text);
+                    }
+                    self.settle_tags(&write, false, now);
+                }
+            }
+        }
+    }
+
+    fn settle_tags(&mut self, write: &TagWrite, written: bool, now: Time) {
+        for of in &write.of {
+            match of {
+                Purpose::Health(name, node, health) => {
+                    if let Some(watched) = self.clusters.get_mut(name) {
+                        watched.recorded_health(node, health, written, now);
+                        self.timers.insert((now, name.clone()));
+                    }
+                }
+                Purpose::State(name, address, state) => {
+                    if let Some(watched) = self.clusters.get_mut(name).filter(|_| written) {
+                        watched.recorded_state(address, state);
+                    }
+                }
+                Purpose::Command | Purpose::Force(_) => {}
+            }
+        }
+        if write.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_))) {
+            let more = self.tags.iter().any(|(_, write)| write.of.iter().any(|of| matches!(of, Purpose::Command)))
+                || self.doing.values().any(|(_, _, doing)| matches!(doing, Doing::Tag(write) if write.of.iter().any(|of| matches!(of, Purpose::Command))));
+            if written && !more {
+                for watched in self.clusters.values_mut() {
+                    watched.hold = false;
+                }
+            }
+            self.rebuild(now);
+        }
+    }
+
+    fn finish(&mut self, now: Time) {
+        let mut log = Vec::new();
+        for watched in self.clusters.values_mut() {
+            watched.finish(&mut log);
+        }
+        let names: Vec<ClusterName> = self.clusters.keys().cloned().collect();
+        for name in names {
+            let Some(mut watched) = self.clusters.remove(&name) else { continue };
+            let open: Vec<AllocationId> = watched.moving.keys().cloned().collect();
+            for id in open {
+                let error = watched.moving.get(&id).and_then(|moving| moving.error.clone());
+                let why = if self.stopped { "the watch was stopped" } else { "the invocation's time was up" };
+                let error = error.map_or_else(
+                    || format!("{why} before EC2 showed the new holder"),
+                    |error| format!("{error}; then {why}"),
+                );
+                self.ended(&mut watched, &id, Some(error), false, now);
+            }
+            self.clusters.insert(name, watched);
+        }
+        for (_, write) in std::mem::take(&mut self.tags) {
+            for resource in &write.resources {
+                self.problems
+                    .insert(format!("{} on {resource} was not written: the invocation's time was up", write.key));
+            }
+        }
+        self.out.extend(log.into_iter().map(Effect::Log));
+        let report = self.report(now);
+        for (id, (asked, act, _)) in std::mem::take(&mut self.doing) {
+            let error = CloudError {
+                failure: Failure::Transient,
+                code: "Unanswered".to_owned(),
+                message: format!("call {id} had no answer when the invocation's time was up"),
+            };
+            self.out.push(Effect::Log(Record::Call { at: now, asked, act, error: Some(error) }));
+        }
+        self.out.push(Effect::Log(Record::End { at: now, report: report.clone() }));
+        self.ending = Some(Ending::Report(report));
+    }
+
+    fn report(&self, now: Time) -> Report {
+        let clusters: Vec<ClusterReport> =
+            self.clusters.values().map(|watched| self.cluster_report(watched, now)).collect();
+        let mut problems: Vec<String> = self.loose_problems.clone();
+        problems.extend(self.problems.iter().cloned());
+        for (what, routine) in [
+            ("DescribeAddresses", &self.looks.addresses),
+            ("DescribeInstances", &self.looks.instances),
+            ("DescribeInstanceStatus", &self.looks.status),
+            ("DescribeAlarms", &self.looks.alarms),
+        ] {
+            if let Some(error) = &routine.error {
+                problems.push(format!("{what} failed: {error}"));
+            }
+        }
+        let mut report = Report {
+            trigger: self.triggers.first().map_or("manual", Trigger::name).to_owned(),
+            ok: true,
+            error: None,
+            dry_run: self.dry_run,
+            sweeps: self.looks.rounds.max(u32::from(self.first_read.is_some())),
+            clusters,
+            problems,
+            observed: self.first_read.is_some(),
+        };
+        report.error = self.what_failed(&report, now);
+        report.ok = report.error.is_none();
+        report
+    }
+
+    fn what_failed(&self, report: &Report, now: Time) -> Option<String> {
+        if let Some(error) = &self.fatal {
+            return Some(format!(
+                "EC2 does not let eipwatch observe: {error}. Nothing was moved. Check the role's permissions and credentials."
+            ));
+        }
+        if self.first_read.is_none() && !self.triggers.iter().all(|trigger| self.concerns_nobody(trigger)) {
+            let error = self.looks.addresses.error.as_ref().or(self.looks.instances.error.as_ref());
+            let why = error.map_or_else(|| "no answer in time".to_owned(), ToString::to_string);
+            return Some(format!("EC2 could not be observed: {why}. Nothing was moved; the next sweep tries again."));
+        }
+        if let Some(failure) = &self.failure {
+            return Some(failure.clone());
+        }
+        if let Some((cluster, address, failed)) = report.failed_moves().next() {
+            let error = failed.error.as_deref().unwrap_or("EC2 does not show it");
+            return Some(format!("{}: {} was not moved to {}: {error}", cluster.cluster, address.public_ip, failed.to));
+        }
+        for watched in self.clusters.values() {
+            let name = &watched.cluster.name;
+            for ruling in &watched.rulings {
+                let decision = &ruling.decision;
+                if decision.kind == Kind::Blocked
+                    && (decision.why == Why::NotPermitted || self.command.as_ref().is_some_and(Command::is_move))
+                {
+                    return Some(format!("{name}: {}", decision.text));
+                }
+                let unmade = ruling.plan.is_some() && self.writes && !watched.hold && now >= self.deadline;
+                if unmade {
+                    let error =
+                        self.looks.addresses.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
+                    return Some(format!(
+                        "{name}: the invocation's time was up before a move could be made{error}: {}",
+                        decision.text
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    fn cluster_report(&self, watched: &Watched, now: Time) -> ClusterReport {
+        let candidates = watched.candidates();
+        let addresses = watched
+            .cluster
+            .addresses
+            .iter()
+            .map(|address| {
+                let mode =
+                    if self.settings.manual { AddressMode::Manual { until: None } } else { address.mode.in_force(now) };
+                AddressReport {
+                    public_ip: address.public_ip,
+                    allocation_id: address.id.clone(),
+                    mode: mode.to_string(),
+                    holder: watched.holder_now(address, now),
+                    decision: watched
+                        .decisions
+                        .get(&address.id)
+                        .or(watched
+                            .rulings
+                            .iter()
+                            .find(|ruling| ruling.address == address.id)
+                            .map(|ruling| &ruling.decision))
+                        .cloned(),
+                    moves: watched.moves.get(&address.id).cloned().unwrap_or_default(),
+                }
+            })
+            .collect();
+        let mut problems = watched.cluster.problems.clone();
+        problems.extend(watched.notes.iter().cloned());
+        let nodes = watched
+            .cluster
+            .nodes
+            .values()
+            .map(|node| {
+                let finding = watched.findings.get(&node.id);
+                if let Some(finding) = finding {
+                    problems.extend(finding.problems.iter().cloned());
+                }
+                NodeReport {
+                    id: node.id.clone(),
+                    name: node.name.clone(),
+                    az: node.zone.clone(),
+                    verdict: finding.map_or(Verdict::Unknown, |finding| finding.verdict),
+                    since: watched.since.get(&node.id).map(|since| since.verdict.to_string()),
+                    mode: (node.mode != NodeMode::Unreadable).then(|| node.mode.as_str().to_owned()),
+                    leaving: finding.and_then(|finding| finding.leaving.as_ref()).map(|leaving| leaving.kind.clone()),
+                    candidate: candidates.contains(&node.id),
+                    priority: node.priority,
+                    evidence: finding.map(|finding| finding.evidence.clone()).unwrap_or_default(),
+                    longest_fail_streak: watched.longest_fails(&node.id),
+                }
+            })
+            .collect();
+        let mut seen = BTreeSet::new();
+        problems.retain(|problem| seen.insert(problem.clone()));
+        ClusterReport {
+            cluster: watched.cluster.name.clone(),
+            ready: !watched.rulings.is_empty() && watched.rulings.iter().all(|ruling| !ruling.candidates.is_empty()),
+            addresses,
+            nodes,
+            problems,
+        }
+    }
+}
+
+/// Whether a trigger is about this cluster.
+fn concerns(trigger: &Trigger, command: Option<&Command>, cluster: &snapshot::Cluster, keys: &Keys) -> bool {
+    let has = |id: &InstanceId| cluster.nodes.contains_key(id);
+    match trigger {
+        Trigger::Schedule { .. } => true,
+        Trigger::InstanceState { instance, .. }
+        | Trigger::Spot { instance, .. }
+        | Trigger::Rebalance { instance }
+        | Trigger::Lifecycle { instance, .. } => has(instance),
+        Trigger::Health { instances, .. } => instances.iter().any(has),
+        Trigger::Alarm { name, instances } => {
+            let checks =
+                |checks: &[Check]| checks.iter().any(|check| matches!(check, Check::Alarm(of) if of.as_ref() == name));
+            instances.iter().any(has)
+                || checks(&cluster.checks)
+                || cluster.nodes.values().any(|node| checks(&node.checks))
+        }
+        Trigger::Tag { resource, tags, .. } => {
+            let named = || {
+                tags.get(&keys.cluster).is_some_and(|text| super::tags::cluster_names(text).0.contains(&cluster.name))
+            };
+            match resource {
+                super::event::TaggedResource::Instance(id) => has(id) || named(),
+                super::event::TaggedResource::Address(id) => {
+                    cluster.addresses.iter().any(|address| &address.id == id) || named()
+                }
+                super::event::TaggedResource::Other => false,
+            }
+        }
+        Trigger::Command(_) => command.is_some_and(|command| command.concerns(cluster)),
+    }
+}
+
+/// What a trigger announced of a cluster's nodes.
+fn notice(watched: &mut Watched, trigger: &Trigger, now: Time) {
+    use super::tags::Leaving;
+    let mut leave = |id: &InstanceId, kind: &str, at: Option<Time>, in_two_minutes: bool| {
+        let Some(node) = watched.cluster.nodes.get(id) else { return };
+        let at = at.unwrap_or(now);
+        // Late by more than its own announcement's term: it did not come to pass, or was of an earlier life.
+        let stale = now.since(at) >= NOTICE_BELIEVED || node.launched.is_some_and(|launched| launched > at);
+        if !stale {
+            let until = in_two_minutes.then(|| (at + Duration::from_secs(120)).whole_second());
+            let notice = Leaving { kind: kind.to_owned(), until, noticed: at.min(now).whole_second() };
+            watched.nodes.entry(id.clone()).or_default().notice = Some(notice);
+        }
+    };
+    match trigger {
+        Trigger::InstanceState { instance, state, at: Some(at) } if state.is_gone() => {
+            watched.nodes.entry(instance.clone()).or_default().gone_event = Some((*state, *at));
+        }
+        Trigger::Spot { instance, at, .. } => leave(instance, "spot", *at, true),
+        Trigger::Lifecycle { instance, at } => leave(instance, "asg", *at, false),
+        Trigger::Rebalance { instance } if watched.cluster.nodes.contains_key(instance) => {
+            watched.notes.push(format!("{instance}: EC2 recommends to rebalance: it may be taken back soon. Nothing is done until it is announced"));
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,180 @@
+//! A move on its way: sent, doubted, verified. Success is what EC2 shows afterwards, never what the call answered.
+
+use std::time::Duration;
+
+use crate::core::decide::Plan;
+use crate::core::model::{CloudError, Failure, InstanceId};
+use crate::core::report::MoveReport;
+use crate::core::snapshot::Holder;
+use crate::core::time::Time;
+
+use super::looks::{BACKOFF_MAX_URGENT, backoff};
+
+/// How long EC2 is asked to show the new holder.
+pub const VERIFY_FOR: Duration = Duration::from_secs(10);
+/// The first wait between two of these reads; it doubles up to [`BACKOFF_MAX_URGENT`].
+pub const VERIFY_FIRST: Duration = Duration::from_millis(250);
+/// An address is read at most this long before it is moved.
+pub const READ_BEFORE_MOVE: Duration = Duration::from_secs(1);
+/// How far apart two reads must show a third holder before the move is given up: one alone may be stale.
+pub const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
+/// How long a move to one node is tried before its address is judged afresh.
+pub const MAX_TRIES: u32 = 100;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Waits for its turn, and for a fresh read.
+    Waiting { not_before: Time },
+    /// The call is on its way.
+    Sent { id: u64 },
+    /// The call was answered, well or not: reads that were asked for after `after` tell.
+    Looking {
+        after: Time,
+        until: Time,
+        doubted: bool,
+        /// The reading judged last, when the next is due, and how many there were.
+        judged: Option<Time>,
+        next: Time,
+        looks: u32,
+        elsewhere: Option<(Option<InstanceId>, Time)>,
+    },
+}
+
+/// A move on its way.
+#[derive(Clone, Debug)]
+pub struct Moving {
+    pub plan: Plan,
+    /// When it was decided.
+    pub began: Time,
+    /// From the first sign to the decision.
+    pub detect: Option<Duration>,
+    pub tries: u32,
+    pub error: Option<String>,
+    pub phase: Phase,
+}
+
+/// What a reading means for a move.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing yet; look again then.
+    LookAt(Time),
+    /// EC2 shows the new holder.
+    Arrived,
+    /// EC2 still shows the old holder and the call failed: send it again, not before then.
+    Again(Time),
+    /// EC2 did not show it in time.
+    Never(String),
+    /// Somebody else moved it.
+    Elsewhere(Option<InstanceId>),
+}
+
+impl Moving {
+    pub fn new(plan: Plan, now: Time, detect: Option<Duration>) -> Moving {
+        Moving { plan, began: now, detect, tries: 0, error: None, phase: Phase::Waiting { not_before: now } }
+    }
+
+    pub fn sent(&mut self, id: u64) {
+        self.tries = self.tries.saturating_add(1);
+        self.phase = Phase::Sent { id };
+    }
+
+    /// Takes in the call's answer. `Some`: the move has failed for good with this target.
+    pub fn answered(&mut self, result: Result<(), CloudError>, now: Time) -> Option<CloudError> {
+        let look = |doubted| Phase::Looking {
+            after: now,
+            until: now + VERIFY_FOR,
+            doubted,
+            judged: None,
+            next: now,
+            looks: 0,
+            elsewhere: None,
+        };
+        match result {
+            Ok(()) => {
+                self.phase = look(false);
+                None
+            }
+            Err(error) => {
+                self.error = Some(error.to_string());
+                match error.failure {
+                    Failure::Throttled => {
+                        // Refused at the door: it has had no effect.
+                        self.phase = Phase::Waiting { not_before: now + backoff(self.tries, BACKOFF_MAX_URGENT) };
+                        None
+                    }
+                    Failure::Transient => {
+                        self.phase = look(true);
+                        None
+                    }
+                    Failure::NotPermitted | Failure::TargetUnusable | Failure::AddressGone | Failure::Invalid => {
+                        Some(error)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Judges a reading that was asked for at `asked` and shows `shown`.
+    pub fn seen(&mut self, shown: &Holder, asked: Option<Time>, now: Time) -> Progress {
+        let tries = self.tries;
+        let Phase::Looking { after, until, doubted, judged, next, looks, elsewhere } = &mut self.phase else {
+            return Progress::LookAt(now);
+        };
+        if asked.is_none_or(|asked| asked < *after) || asked == *judged {
+            let next = *next;
+            return if now >= *until { Progress::Never(self.never(shown)) } else { Progress::LookAt(next.max(now)) };
+        }
+        *judged = asked;
+        let holder = shown.instance();
+        if holder == Some(&self.plan.to) {
+            return Progress::Arrived;
+        }
+        if holder == self.plan.from.as_ref() || matches!(shown, Holder::Nobody | Holder::Unclear(_) | Holder::Loose(..))
+        {
+            *elsewhere = None;
+            if *doubted {
+                return Progress::Again(now + backoff(tries, BACKOFF_MAX_URGENT));
+            }
+        } else {
+            match elsewhere {
+                Some((of, since)) if of.as_ref() == holder => {
+                    if now.since(*since) >= ELSEWHERE_AFTER {
+                        return Progress::Elsewhere(holder.cloned());
+                    }
+                }
+                _ => *elsewhere = Some((holder.cloned(), now)),
+            }
+        }
+        if now >= *until {
+            return Progress::Never(self.never(shown));
+        }
+        *looks = looks.saturating_add(1);
+        let pause = VERIFY_FIRST.saturating_mul(1 << looks.saturating_sub(1).min(4)).min(BACKOFF_MAX_URGENT);
+        *next = now + pause;
+        Progress::LookAt(*next)
+    }
+
+    fn never(&self, shown: &Holder) -> String {
+        let shows = shown.instance().map_or_else(|| "nobody".to_owned(), ToString::to_string);
+        match &self.error {
+            Some(error) => format!("{error}; EC2 still shows {shows} as the holder"),
+            None => {
+                format!("EC2 accepted the move, but after {} s still shows {shows} as the holder", VERIFY_FOR.as_secs())
+            }
+        }
+    }
+
+    /// How it ended.
+    pub fn report(&self, error: Option<String>, benign: bool, now: Time) -> MoveReport {
+        MoveReport {
+            from: self.plan.from.clone(),
+            to: self.plan.to.clone(),
+            why: self.plan.why,
+            ok: error.is_none(),
+            took_ms: u64::try_from(now.since(self.began).as_millis()).unwrap_or(u64::MAX),
+            error,
+            benign,
+            detect_ms: self.detect.map(|detect| u64::try_from(detect.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The log: one JSON object a line, the watch's own records and what the AWS SDK says alike.
+
+use std::io::Write;
+
+use serde::Serialize;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::core::log::{Level, Record};
+use crate::core::time::Time;
+use crate::env::{BadVariable, LOG};
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Logging {
+    targets: Targets,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: Time,
+    level: &'static str,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+impl Logging {
+    /// Reads `EIPWATCH_LOG`: a level, or a list of `target=level`.
+    ///
+    /// # Errors
+    /// What cannot be read of it.
+    pub fn parse(text: Option<&str>) -> Result<Logging, BadVariable> {
+        let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or("info");
+        let bad = |problem: String| BadVariable { name: LOG, value: text.to_owned(), problem };
+        let targets = text.parse().map_err(|_| {
+            bad("it is a level such as `info`, or a list such as `info,aws_smithy_runtime=debug`".to_owned())
+        })?;
+        Ok(Logging { targets })
+    }
+
+    /// Sends what libraries log to standard output, as JSON.
+    pub fn install(&self) {
+        let json = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stdout);
+        // A second call, as in tests, leaves the first in place.
+        let _ = tracing_subscriber::registry().with(json).with(self.targets.clone()).try_init();
+    }
+
+    fn enabled(&self, level: Level) -> bool {
+        let level = match level {
+            Level::Debug => tracing::Level::DEBUG,
+            Level::Info => tracing::Level::INFO,
+            Level::Warn => tracing::Level::WARN,
+            Level::Error => tracing::Level::ERROR,
+        };
+        self.targets.would_enable("eipwatch", &level)
+    }
+
+    /// Writes a record, if its level is logged. A log that can't be written is no reason to stop.
+    pub fn tell(&self, record: &Record, now: Time) {
+        let level = record.level();
+        if self.enabled(level) {
+            let name = match level {
+                Level::Debug => "DEBUG",
+                Level::Info => "INFO",
+                Level::Warn => "WARN",
+                Level::Error => "ERROR",
+            };
+            self.line(&Line { timestamp: now, level: name, record });
+        }
+    }
+
+    /// Writes anything as one line.
+    pub fn line(&self, line: &impl Serialize) {
+        if let Ok(mut text) = serde_json::to_string(line) {
+            text.push('\n');
+            let _ = std::io::stdout().lock().write_all(text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What no compiler checks: the core stays pure. It is told the time and what was seen; it never looks for itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Words that have no business in `src/core`, and why. `clippy.toml` bans the calls; this bans the way to them.
+const BANNED: [(&str, &str); 27] = [
+    ("async", "no async: the watch is fed and asked"),
+    (".await", "no async: the watch is fed and asked"),
+    ("tokio", "no async runtime"),
+    ("futures", "no async: the watch is fed and asked"),
+    ("SystemTime::now", "no clock: `now` is a parameter"),
+    ("Instant", "no clock: `now` is a parameter"),
+    ("elapsed", "no clock: `now` is a parameter"),
+    ("std::env", "no environment: settings are parameters"),
+    ("option_env!", "no environment: settings are parameters"),
+    ("std::fs", "no I/O"),
+    ("std::io", "no I/O"),
+    ("std::process", "no I/O"),
+    ("std::thread", "no threads"),
+    ("TcpListener", "no I/O"),
+    ("TcpStream", "no I/O"),
+    ("UdpSocket", "no I/O"),
+    ("hyper", "no I/O"),
+    ("rustls", "no I/O"),
+    ("eprintln!", "no I/O: what is to be logged leaves as data"),
+    ("println!", "no I/O: what is to be logged leaves as data"),
+    ("dbg!", "no I/O: what is to be logged leaves as data"),
+    ("aws_", "no AWS SDK: what EC2 showed is in `model`"),
+    ("lambda_runtime", "no Lambda"),
+    ("fastrand", "no randomness: the same input gives the same decision"),
+    ("rand", "no randomness: the same input gives the same decision"),
+    ("HashMap", "no unordered iteration: BTreeMap"),
+    ("HashSet", "no unordered iteration: BTreeSet"),
+];
+
+/// The lines that break a rule, but for comments and what follows the unit tests' `#[cfg(test)]`.
+fn breaches(source: &str) -> Vec<String> {
+    let code = source.lines().take_while(|line| line.trim() != "#[cfg(test)]").enumerate();
+    let mut found = Vec::new();
+    for (index, line) in code {
+        let line = line.split("//").next().unwrap();
+        for (word, why) in BANNED {
+            if has_word(line, word) {
+                found.push(format!("{}: {}: {why}", index + 1, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+/// Whether `word` stands in the line as a word: `rand` is not in `operand`. One that ends in `_` or is a prefix by nature may go on.
+fn has_word(line: &str, word: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let may_go_on = matches!(word, "aws_" | "futures" | "tokio");
+    line.match_indices(word).any(|(at, _)| {
+        let starts = !line[..at].chars().next_back().is_some_and(is_word);
+        let ends = !line[at + word.len()..].chars().next().is_some_and(is_word);
+        starts && (ends || may_go_on)
+    })
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn the_core_is_pure() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/core");
+    let files = sources(&core);
+    assert!(files.len() >= 5, "the core is not where this test looks for it: {files:?}");
+    let mut found = Vec::new();
+    for file in &files {
+        let source = fs::read_to_string(file).unwrap();
+        found.extend(breaches(&source).into_iter().map(|breach| format!("{}:{breach}", file.display())));
+    }
+    assert!(found.is_empty(), "src/core must stay pure:\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_breach_is_found() {
+    for line in [
+        "use std::collections::HashMap;",
+        "pub async fn look() {}",
+        "let now = SystemTime::now();",
+        "let now = std::time::Instant::now();",
+        "use std::net::{Ipv4Addr, TcpStream};",
+        "let n = fastrand::u8(..);",
+        "use aws_sdk_ec2::Client;",
+        "eprintln!(\"x\");",
+        "use tokio_rustls::TlsConnector;",
+    ] {
+        assert!(!breaches(line).is_empty(), "{line}");
+    }
+    let fine = "// println!(\"a comment\")\nlet operand = instance; // async\nuse std::net::Ipv4Addr;\n#[cfg(test)]\nuse std::fs;";
+    assert_eq!(breaches(fine), Vec::<String>::new());
+}
