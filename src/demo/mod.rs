@@ -23,7 +23,7 @@ use crate::core::event::{Command, Trigger};
 use crate::core::log::Record;
 use crate::core::model::{Answer, InstanceId};
 use crate::core::tags::{Keys, Verdict};
-use crate::core::watch::{Ending, OVERTIME, Settings, Watch};
+use crate::core::watch::{Ending, Settings, Watch};
 use crate::drive::{Clock, SystemClock, drive};
 use crate::embedded::ec2::{Id, InstanceSpec, Place, tags};
 use crate::embedded::{Ec2, EmbeddedCloud, Fault, Rule};
@@ -39,6 +39,8 @@ const ZONES: [&str; 3] = ["eu-west-1a", "eu-west-1b", "eu-west-1c"];
 
 /// One invocation's watch; short, so that the demo sees several, one after the other.
 const WATCH: Duration = Duration::from_secs(10);
+/// How long an invocation may go on after its watch, to finish what it began.
+const FINISHING: Duration = Duration::from_secs(60);
 /// How long a call to the embedded EC2 takes.
 const LATENCY_MS: std::ops::RangeInclusive<u64> = 20..=60;
 /// How long one step may take to come true.
@@ -383,7 +385,7 @@ impl Stage {
         let cloud = EmbeddedCloud::new(self.world.clone(), caller, move || clock.now().as_millis());
         let settings = Settings { watch, ..Settings::default() };
         let now = clock.now();
-        let mut watch = Watch::new(vec![trigger], settings, now, now + watch + OVERTIME);
+        let mut watch = Watch::new(vec![trigger], settings, now, now + watch + FINISHING);
         let tell = |record: &Record| self.record(record);
         match drive(&mut watch, &cloud, &Sockets::new(), &clock, std::future::pending(), tell).await {
             Ending::Report(report) => {
