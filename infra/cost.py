@@ -41,7 +41,8 @@ ALARMS_EACH_CLUSTER = 6  # queries: paid for each metric they look at; not count
 
 # Assumed.
 SWEEP_S = 0.2  # one sweep, and what an invocation takes beside its watch
-LOG_BYTES_INVOCATION = 3_000  # log lines, embedded metrics, Lambda's own lines
+LOG_BYTES_INVOCATION = 2_000  # Lambda's own lines, start, metrics of the invocation
+LOG_BYTES_CLUSTER = 6_000  # readings, runs of probes, answer, metrics of a cluster of two nodes
 EVENTS_A_DAY = 50  # sweeps by events
 ZONES = 2
 
@@ -60,7 +61,8 @@ def cloudwatch_cost(clusters, free):
     """Metrics, alarms and the log."""
     metrics = METRICS_ALL + METRICS_EACH_CLUSTER * clusters
     alarms = ALARMS_ALL
-    log_gb = (MINUTES + EVENTS_A_DAY * HOURS / 24) * LOG_BYTES_INVOCATION / 1e9
+    log_bytes = LOG_BYTES_INVOCATION + LOG_BYTES_CLUSTER * clusters
+    log_gb = (MINUTES + EVENTS_A_DAY * HOURS / 24) * log_bytes / 1e9
     if free:
         metrics, alarms, log_gb = max(0, metrics - FREE_METRICS), max(0, alarms - FREE_ALARMS), max(0, log_gb - FREE_LOG_GB)
     return metrics * METRIC + (alarms + ALARMS_EACH_CLUSTER * clusters) * ALARM + log_gb * LOG_GB

@@ -16,11 +16,17 @@ import render
 HERE = os.path.dirname(os.path.abspath(__file__))
 INFRA = os.path.dirname(HERE)
 
-GLOBAL_METRICS = {"Sweeps", "SweepMillis", "Problems", "ApiCalls"}
-CLUSTER_METRICS = {
-    "HealthyNodes", "Candidates", "Ready", "Paused", "Moves", "MoveFailures", "Blocked", "Outsiders", "DetectMillis",
-    "MoveMillis", "LongestFailStreak",
-}  # fmt: skip
+
+
+def names_in(source, constant):
+    """The names that a list of pairs in the function's source begins with."""
+    with open(os.path.join(INFRA, "..", "src", *source), encoding="utf-8") as file:
+        (found,) = re.findall(rf"pub const {constant}: [^=]*=\s*&\[(.*?)\];", file.read(), re.S)
+    return set(re.findall(r'\("(\w+)", "\w+"\)', found))
+
+
+GLOBAL_METRICS = names_in(("core", "report.rs"), "METRICS")
+CLUSTER_METRICS = names_in(("core", "report.rs"), "CLUSTER_METRICS")
 ENVIRONMENT = {
     "EIPWATCH_TAG_PREFIX", "EIPWATCH_WATCH_SECONDS", "EIPWATCH_MODE", "EIPWATCH_SHARD", "EIPWATCH_LOG",
     "AWS_USE_DUALSTACK_ENDPOINT",
@@ -223,6 +229,18 @@ class Told(unittest.TestCase):
                 else:
                     self.assertIn(alarm["Namespace"], ("AWS/Lambda", "AWS/SQS"))
                 self.assertEqual(alarm["AlarmActions"], ["arn:aws:sns:eu-west-1:111122223333:Notify"])
+
+    def test_the_saved_queries_ask_for_events_that_are_logged(self):
+        with open(os.path.join(INFRA, "..", "src", "core", "log.rs"), encoding="utf-8") as file:
+            (variants,) = re.findall(r"pub enum Record \{(.*?)\n\}", file.read(), re.S)
+        logged = {re.sub(r"(?<!^)([A-Z])", r"-\1", name).lower() for name in re.findall(r"^    (\w+) \{", variants, re.M)}
+        asked = set()
+        for query in sam().of_type("AWS::Logs::QueryDefinition").values():
+            (conditions,) = re.findall(r"^\| filter (.*event.*)$", query["QueryString"], re.M)
+            for one, several in re.findall(r'\bevent = "([a-z-]+)"|\bevent in \[([^\]]*)\]', conditions):
+                asked.update([one] if one else re.findall(r'"([a-z-]+)"', several))
+        self.assertGreaterEqual(len(asked), 5)
+        self.assertLessEqual(asked, logged)
 
     def test_silence_is_an_alarm(self):
         dead_man = self.alarms()["dead-man"]

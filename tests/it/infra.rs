@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use eipwatch::aws::Call;
+
 /// The role's policies that are for calls by the code. The others (`log`, `failed-events`, `vpc`) are for Lambda's own.
 const POLICIES: [&str; 3] = ["read", "move", "tag"];
 
@@ -62,17 +64,8 @@ fn assert_template_allows_exactly(called: &[&str]) {
 
 #[test]
 fn the_role_allows_what_the_code_calls_and_no_more() {
-    // To be replaced by the actions of the adapter's calls: every variant of its enum, through its exhaustive `match`.
-    assert_template_allows_exactly(&[
-        "cloudwatch:DescribeAlarms",
-        "ec2:AssociateAddress",
-        "ec2:CreateTags",
-        "ec2:DescribeAddresses",
-        "ec2:DescribeInstanceStatus",
-        "ec2:DescribeInstances",
-        "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeTags",
-    ]);
+    let called: Vec<&str> = Call::ALL.iter().map(|call| call.iam_action()).collect();
+    assert_template_allows_exactly(&called);
 }
 
 #[test]

@@ -83,8 +83,8 @@ export function dashboardBody(name: string, stack: Stack): object {
         region,
         view: 'table',
         query:
-          `SOURCE '/aws/lambda/${name}' | fields @timestamp, @message | ` +
-          'filter @message like /"kind":"(move|blocked)"/ | sort @timestamp desc | limit 50',
+          `SOURCE '/aws/lambda/${name}' | fields @timestamp, cluster, decision.kind, decision.why, decision.text | ` +
+          'filter event = "decision" and decision.kind in ["move", "blocked"] | sort @timestamp desc | limit 50',
       }),
     ],
   };
