@@ -9,7 +9,7 @@ demo: ## See an address move, on this machine: no AWS, no Python
 test: .venv/installed ## Run every check and test; the first time, the AWS SDK takes a quarter of an hour
 	tests/tools/dependencies.sh
 	tests/tools/lint.sh
-	cargo test --locked
+	RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --locked
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --no-default-features --no-deps
 
 lint: ## Check formatting, and everything that clippy knows
