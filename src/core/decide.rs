@@ -78,6 +78,28 @@ pub enum Why {
 }
 
 impl Why {
+    /// Every reason, as the contract lists them: for moves, for staying, for blocks.
+    pub const ALL: [Why; 18] = [
+        Why::NoHolder,
+        Why::HolderGone,
+        Why::HolderLeaving,
+        Why::HolderDraining,
+        Why::HolderUnhealthy,
+        Why::Failback,
+        Why::Manual,
+        Why::LastResort,
+        Why::Healthy,
+        Why::NoCandidate,
+        Why::ManualMode,
+        Why::Outsider,
+        Why::Settling,
+        Why::MovedElsewhere,
+        Why::MaxMoves,
+        Why::NoFreePrivateAddress,
+        Why::NotPermitted,
+        Why::Refused,
+    ];
+
     /// The contract's word.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -10,5 +10,6 @@ mod faults;
 mod first_light;
 #[cfg(feature = "aws")]
 mod harness;
+mod reference;
 mod scenarios;
 mod tidy;
