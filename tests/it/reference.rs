@@ -80,7 +80,10 @@ fn assert_same(what: &str, documented: impl IntoIterator<Item = String>, coded: 
     assert_eq!(rows.len(), documented.len(), "{what}: a row stands twice");
     let missing: Vec<_> = coded.difference(&rows).collect();
     let stale: Vec<_> = rows.difference(&coded).collect();
-    assert!(missing.is_empty() && stale.is_empty(), "{what}: docs/reference.md lacks {missing:?} and has {stale:?} too many");
+    assert!(
+        missing.is_empty() && stale.is_empty(),
+        "{what}: docs/reference.md lacks {missing:?} and has {stale:?} too many"
+    );
 }
 
 /// All words of an enum, from serde's own list: nobody can forget one. `tag` is the field that carries the word, if one does.
@@ -121,10 +124,8 @@ fn the_policy_is_the_contracts_and_documented_so() {
     let coded: Vec<_> = KEYS.iter().map(|key| (key.name, key.default, key.range)).collect();
     assert_eq!(coded, POLICY);
     let documented = table("Policy");
-    let rows: Vec<Vec<String>> = KEYS
-        .iter()
-        .map(|key| [key.name, key.meaning, key.default, key.range].map(str::to_owned).to_vec())
-        .collect();
+    let rows: Vec<Vec<String>> =
+        KEYS.iter().map(|key| [key.name, key.meaning, key.default, key.range].map(str::to_owned).to_vec()).collect();
     assert_eq!(documented, rows);
 }
 
@@ -165,7 +166,8 @@ fn the_events_are_documented() {
     for (file, payload) in samples() {
         let Ok(Request::Run(triggers)) = event::parse(&payload) else { continue };
         let Some(detail_type) = payload.get("detail-type").and_then(Value::as_str) else { continue };
-        let row = rows.iter().find(|row| row[0].contains(detail_type)).unwrap_or_else(|| panic!("{file}: {detail_type}"));
+        let row =
+            rows.iter().find(|row| row[0].contains(detail_type)).unwrap_or_else(|| panic!("{file}: {detail_type}"));
         assert_eq!(row[1], triggers[0].name(), "{file}");
         seen.insert(row[1].clone());
     }
@@ -188,9 +190,7 @@ fn the_commands_are_documented() {
 fn the_environment_is_documented() {
     let coded: Vec<Vec<String>> = VARIABLES
         .iter()
-        .map(|variable| {
-            [variable.name, variable.meaning, variable.default].map(|cell| cell.replace('`', "")).to_vec()
-        })
+        .map(|variable| [variable.name, variable.meaning, variable.default].map(|cell| cell.replace('`', "")).to_vec())
         .collect();
     assert_eq!(table("Environment"), coded);
 }
