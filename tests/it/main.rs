@@ -10,5 +10,7 @@ mod faults;
 mod first_light;
 #[cfg(feature = "aws")]
 mod harness;
+#[cfg(feature = "aws")]
+mod infra;
 mod scenarios;
 mod tidy;
