@@ -4,7 +4,7 @@ help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
 demo: ## See an address move, on this machine: no AWS, no Python
-	cargo run --locked --no-default-features --bin eipwatch -- demo
+	cargo run --locked --profile demo --no-default-features --bin eipwatch -- demo
 
 test: .venv/installed ## Run every check and test; the first time, the AWS SDK takes a quarter of an hour
 	tests/tools/dependencies.sh
