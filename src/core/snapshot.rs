@@ -67,10 +67,16 @@ impl Facts {
         self.addresses_at = Some(now);
     }
 
-    /// Takes in a complete DescribeInstances by tag: who is missing from it is no longer known, unless `keep` names it
-    /// (a holder that is asked for by id).
+    /// Takes in a complete DescribeInstances by tag. Who is missing from it for the first time is kept as not described: EC2 is
+    /// eventually consistent. Who is missing again is forgotten, unless `keep` names it (a holder that is asked for by id).
     pub fn take_instances(&mut self, seen: Vec<Instance>, keep: &BTreeSet<InstanceId>, now: Time) {
-        self.instances.retain(|id, _| keep.contains(id));
+        let present: BTreeSet<&InstanceId> = seen.iter().map(|instance| &instance.id).collect();
+        self.instances.retain(|id, sighting| sighting.described || keep.contains(id) || present.contains(id));
+        for (id, sighting) in &mut self.instances {
+            if sighting.described && !present.contains(id) && !keep.contains(id) {
+                Arc::make_mut(sighting).described = false;
+            }
+        }
         self.take_described(seen, now);
         self.instances_at = Some(now);
     }

@@ -10,6 +10,8 @@ mod faults;
 mod first_light;
 #[cfg(feature = "aws")]
 mod harness;
+#[cfg(feature = "aws")]
+mod infra;
 mod reference;
 mod scenarios;
 mod tidy;

@@ -1113,7 +1113,17 @@ impl Watch {
         if self.first_read.is_none() && !self.triggers.iter().all(|trigger| self.concerns_nobody(trigger)) {
             let error = self.looks.addresses.error.as_ref().or(self.looks.instances.error.as_ref());
             let why = error.map_or_else(|| "no answer in time".to_owned(), ToString::to_string);
-            return Some(format!("EC2 could not be observed: {why}. Nothing was moved; the next sweep tries again."));
+            let whose = self.addresses_clusters();
+            return Some(format!(
+                "EC2 could not be observed{whose}: {why}. Nothing was moved; the next sweep tries again."
+            ));
+        }
+        if let (Some(error), Some(at)) = (&self.looks.addresses.error, self.facts.addresses_at) {
+            let names: Vec<&str> = self.clusters.keys().map(ClusterName::as_str).collect();
+            return Some(format!(
+                "EC2 could not be observed for {} since {at}: {error}. The next sweep tries again.",
+                names.join(", ")
+            ));
         }
         if let Some(failure) = &self.failure {
             return Some(failure.clone());
@@ -1143,6 +1153,17 @@ impl Watch {
             }
         }
         None
+    }
+
+    /// The clusters that addresses name, where nothing more than addresses could be read.
+    fn addresses_clusters(&self) -> String {
+        let tags = self.facts.addresses.values().filter_map(|address| address.tags.get(&self.settings.keys.cluster));
+        let names: BTreeSet<&str> = tags.map(String::as_str).collect();
+        if names.is_empty() {
+            String::new()
+        } else {
+            format!(" for {}", names.into_iter().collect::<Vec<_>>().join(", "))
+        }
     }
 
     fn cluster_report(&self, watched: &Watched, now: Time) -> ClusterReport {
