@@ -1,4 +1,6 @@
 //! The seam to EC2 and CloudWatch: what can be asked and done, and nothing of how.
+//!
+//! Architecture invariant: what stands behind it keeps no state that matters, retries nothing, and interprets nothing.
 
 use crate::core::model::{Act, CloudError, Look, Seen};
 

@@ -2,6 +2,12 @@
 //!
 //! [`decide`] neither waits nor acts. It says when it is too early to say (`pending`), what speaks against every node (`vetoes`), and
 //! with a move the exact place (`plan`), so that whoever acts has no choices left.
+//!
+//! For each address: an order of the command `move` first; else what holds the address decides which rule applies. Nobody, an interface
+//! attached to nothing, or a holder that is gone: `rescue`. A holder that is leaving or drained: `evict`. An unhealthy one: `failover`, which asks
+//! the `brake`. Any other: `keep`, which asks for a `failback`. Last, the mode and what EC2 has forbidden may turn a move into a stay or a block.
+//!
+//! Architecture invariant: the same question gives the same answer. No node is a target but by `rate`, which lists every objection.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -78,6 +84,28 @@ pub enum Why {
 }
 
 impl Why {
+    /// Every reason, as the contract lists them: for moves, for staying, for blocks.
+    pub const ALL: [Why; 18] = [
+        Why::NoHolder,
+        Why::HolderGone,
+        Why::HolderLeaving,
+        Why::HolderDraining,
+        Why::HolderUnhealthy,
+        Why::Failback,
+        Why::Manual,
+        Why::LastResort,
+        Why::Healthy,
+        Why::NoCandidate,
+        Why::ManualMode,
+        Why::Outsider,
+        Why::Settling,
+        Why::MovedElsewhere,
+        Why::MaxMoves,
+        Why::NoFreePrivateAddress,
+        Why::NotPermitted,
+        Why::Refused,
+    ];
+
     /// The contract's word.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -181,7 +209,7 @@ pub struct Question<'a> {
     pub cluster: &'a Cluster,
     /// What is known of its nodes.
     pub findings: &'a BTreeMap<InstanceId, Finding>,
-    /// Since when.
+    /// Since when that has been so.
     pub since: &'a BTreeMap<InstanceId, Since>,
     /// What is remembered of its addresses.
     pub memory: &'a BTreeMap<AllocationId, AddressMemory>,
@@ -215,7 +243,7 @@ pub struct Ruling {
     pub address: AllocationId,
     /// The decision.
     pub decision: Decision,
-    /// It is too early: some verdict that matters is not settled.
+    /// It is too early: some verdict that matters is not settled. Nothing is moved, and the sweep goes on.
     pub pending: bool,
     /// When it has to be asked again although nothing new was seen.
     pub again_at: Option<Time>,

@@ -4,6 +4,8 @@
 //! The envelope decides what a payload is (`detail-type` and `source`, `alarmData`, `Records`, `action`, `shard`), and
 //! only then is that one kind read. Events of AWS are read field by field, never as a whole: a field that is not needed
 //! may be missing or of any type. Kinds are never tried in turn, since a loose one would accept the events of another.
+//!
+//! Architecture invariant: what a payload means for a cluster is not known here. Nothing is looked up, and no event is trusted for more than it says.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,6 @@
 //! What the watch tells its log: enough to see why, and to run it again under another policy.
+//!
+//! Architecture invariant: a record is data that leaves; nothing reads the log to decide.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,6 @@
 //! The answer of an invocation, and its metrics.
+//!
+//! Architecture invariant: plain data. Metrics are made of the answer alone, so that the two cannot disagree.
 
 use std::net::Ipv4Addr;
 

@@ -1,6 +1,8 @@
 //! From raw facts to clusters: what EC2 showed, read with the tags' meaning, and every problem met on the way.
 //!
-//! [`Facts`] only grows by what was read; [`clusters`] is a pure function of it. Neither judges nor decides.
+//! [`Facts`] only grows by what was read; [`clusters`] is a pure function of it.
+//!
+//! Architecture invariant: neither judges nor decides, and no tag, however garbled, is an error: it is a problem and a default.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

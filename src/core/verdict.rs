@@ -1,6 +1,8 @@
 //! From evidence to verdicts: streaks of probes, heartbeats that advance or stop, status checks, alarms.
 //!
 //! Remembered health is only ever a head start for a node that was well: it never condemns one.
+//!
+//! Architecture invariant: a verdict says how a node is, never what should happen. Nothing here knows of moves or modes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -12,5 +12,6 @@ mod first_light;
 mod harness;
 #[cfg(feature = "aws")]
 mod infra;
+mod reference;
 mod scenarios;
 mod tidy;

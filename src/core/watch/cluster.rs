@@ -1,4 +1,7 @@
 //! One cluster through an invocation: its probes, verdicts, decisions and records.
+//!
+//! Architecture invariant: it wants, the watch does. Pacing, ids and the limits over all clusters are not known here, so that no cluster
+//! can hold up another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,6 @@
 //! Manual commands: what they name, and what they change before a sweep.
+//!
+//! Architecture invariant: a command moves nothing. It writes a mode or leaves an order, and [`decide`](crate::core::decide) does the rest.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

@@ -2,6 +2,8 @@
 //!
 //! Addresses and instances are read side by side, at their pace; what a decision needs sooner is asked for sooner. What fails is asked
 //! again with backoff: the two that nothing can be done without until the deadline, the others a few times.
+//!
+//! Architecture invariant: it knows when to ask, not what the answers mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,7 @@
-//! A move on its way: sent, doubted, verified. Success is what EC2 shows afterwards, never what the call answered.
+//! A move on its way: sent, doubted, verified.
+//!
+//! Architecture invariant: success is what EC2 shows afterwards, never what the call answered. A call is sent again only while EC2 still
+//! shows the old holder.
 
 use std::time::Duration;
 
@@ -18,7 +21,7 @@ pub const VERIFY_FIRST: Duration = Duration::from_millis(250);
 pub const READ_BEFORE_MOVE: Duration = Duration::from_secs(1);
 /// How far apart two reads must show a third holder before the move is given up: one alone may be stale.
 pub const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
-/// How long a move to one node is tried before its address is judged afresh.
+/// How often a move to one node is sent before its address is judged afresh.
 pub const MAX_TRIES: u32 = 100;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
