@@ -1,6 +1,8 @@
 //! eipwatch keeps an Elastic IP on a healthy EC2 instance.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+#[cfg(target_os = "linux")]
+pub mod agent;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod cloud;
