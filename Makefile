@@ -1,15 +1,15 @@
 # `make` says what there is.
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
 demo: ## See an address move, on this machine: no AWS, no Python
-	cargo run --locked --no-default-features --bin eipwatch -- demo
+	cargo run --locked --profile demo --no-default-features --bin eipwatch -- demo
 
 test: .venv/installed ## Run every check and test; the first time, the AWS SDK takes a quarter of an hour
 	tests/tools/dependencies.sh
 	tests/tools/lint.sh
-	cargo test --locked
+	RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --locked
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --no-default-features --no-deps
 
 lint: ## Check formatting, and everything that clippy knows
@@ -19,8 +19,14 @@ deny: ## Check licences, bans and sources of the dependencies, and advisories
 	@cargo deny --version >/dev/null 2>&1 || { echo 'make deny needs cargo-deny: cargo install --locked cargo-deny' >&2; exit 1; }
 	cargo deny check
 
+package: ## Build the function's zip for this machine's processor
+	infra/package.sh
+
+check-infra: ## Check the templates, as far as that goes without AWS; wants Node.js and npm
+	infra/check.sh
+
 # The emulator, installed anew when its versions change.
 .venv/installed: tests/requirements.txt tests/tools/venv.sh
 	tests/tools/venv.sh
 
-.PHONY: help demo test lint deny
+.PHONY: help demo test lint deny package check-infra

@@ -5,8 +5,10 @@
 pub mod agent;
 #[cfg(feature = "aws")]
 pub mod aws;
+pub mod cli;
 pub mod cloud;
 pub mod core;
+pub mod demo;
 pub mod drive;
 pub mod embedded;
 pub mod env;
@@ -15,3 +17,4 @@ pub mod lambda;
 #[cfg(feature = "aws")]
 pub mod logging;
 pub mod probe;
+pub mod sim;

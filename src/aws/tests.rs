@@ -152,7 +152,7 @@ fn timeouts() -> TimeoutConfig {
 /// Runs `asks` against a server with that script; gives its result and what the server saw.
 fn with_server<T>(script: Vec<Answer>, asks: impl AsyncFnOnce(&AwsCloud) -> T) -> (T, Log) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let result = LocalSet::new().block_on(&runtime, async {
+    LocalSet::new().block_on(&runtime, async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let log = Rc::new(RefCell::new(Log::default()));
@@ -161,8 +161,7 @@ fn with_server<T>(script: Vec<Answer>, asks: impl AsyncFnOnce(&AwsCloud) -> T) -
         let result = asks(&cloud).await;
         server.abort();
         (result, log.take())
-    });
-    result
+    })
 }
 
 fn look(script: Vec<Answer>, question: Look) -> (Result<Seen, CloudError>, Log) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::model::{AllocationId, InstanceId, InstanceState};
-use super::snapshot::{Cluster, ClusterAddress, Holder, Node, Slot};
+use super::snapshot::{Cluster, ClusterAddress, Holder, Node, Slot, Taken};
 use super::tags::{AddressMode, NodeMode, State, Verdict};
 use super::time::{Time, duration_text};
 use super::verdict::Finding;
@@ -186,7 +186,7 @@ pub struct Question<'a> {
     /// What is remembered of its addresses.
     pub memory: &'a BTreeMap<AllocationId, AddressMemory>,
     /// Which private addresses are taken, moves on their way included.
-    pub taken: &'a BTreeMap<Slot, AllocationId>,
+    pub taken: &'a Taken<'a>,
     /// `EIPWATCH_MODE=manual`.
     pub manual: bool,
     /// The present.
@@ -258,8 +258,7 @@ pub fn decide(question: Question<'_>) -> Vec<Ruling> {
         let ruling = Asked { question, address, held: &held, taken: &taken }.rule();
         let settled_move = ruling.decision.kind == Kind::Move;
         if let Some(plan) = ruling.plan.as_ref().filter(|_| settled_move) {
-            taken.retain(|_, by| by != &address.id);
-            taken.insert(plan.slot.clone(), address.id.clone());
+            taken.give(plan.slot.clone(), address.id.clone());
             if let Some((id, _)) = question.cluster.nodes.get_key_value(&plan.to) {
                 *held.entry(id).or_default() += 1;
             }
@@ -276,7 +275,7 @@ struct Asked<'a> {
     question: Question<'a>,
     address: &'a ClusterAddress,
     held: &'a BTreeMap<&'a InstanceId, usize>,
-    taken: &'a BTreeMap<Slot, AllocationId>,
+    taken: &'a Taken<'a>,
 }
 
 /// A node as a target for one address.
@@ -512,11 +511,11 @@ impl<'a> Asked<'a> {
                 let rated = self.rated(None);
                 return self.rescue(None, Why::NoHolder, format!("Nobody holds {ip}"), &rated);
             }
-            (None, Holder::Loose(interface, _)) => {
+            (None, Holder::Loose(interface, read)) => {
                 let rated = self.rated(None);
-                let since = self.memory().and_then(|memory| memory.loose_since).unwrap_or(now);
+                let since = self.memory().and_then(|memory| memory.loose_since).unwrap_or(*read);
                 let text = format!("{ip} sits on interface {interface}, which is attached to nothing");
-                if now.since(since) >= LOOSE_FOR {
+                if read.since(since) >= LOOSE_FOR {
                     return self.rescue(None, Why::HolderGone, text, &rated);
                 }
                 let mut ruling = self.stay(

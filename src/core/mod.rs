@@ -1,4 +1,5 @@
 //! The core: what was seen goes in, what to do comes out. No clock, no I/O, no AWS, nothing random.
+#![cfg_attr(not(test), deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub mod decide;
 pub mod event;

@@ -67,10 +67,16 @@ impl Facts {
         self.addresses_at = Some(now);
     }
 
-    /// Takes in a complete DescribeInstances by tag: who is missing from it is no longer known, unless `keep` names it
-    /// (a holder that is asked for by id).
+    /// Takes in a complete DescribeInstances by tag. Who is missing from it for the first time is kept as not described: EC2 is
+    /// eventually consistent. Who is missing again is forgotten, unless `keep` names it (a holder that is asked for by id).
     pub fn take_instances(&mut self, seen: Vec<Instance>, keep: &BTreeSet<InstanceId>, now: Time) {
-        self.instances.retain(|id, _| keep.contains(id));
+        let present: BTreeSet<&InstanceId> = seen.iter().map(|instance| &instance.id).collect();
+        self.instances.retain(|id, sighting| sighting.described || keep.contains(id) || present.contains(id));
+        for (id, sighting) in &mut self.instances {
+            if sighting.described && !present.contains(id) && !keep.contains(id) {
+                Arc::make_mut(sighting).described = false;
+            }
+        }
         self.take_described(seen, now);
         self.instances_at = Some(now);
     }
@@ -167,6 +173,36 @@ pub struct Slot {
     pub interface: InterfaceId,
     /// The private address.
     pub private_ip: Ipv4Addr,
+}
+
+/// Which private addresses carry an Elastic IP, or will by what was decided: an address that is about to leave its place still holds it.
+#[derive(Clone, Debug)]
+pub struct Taken<'a> {
+    read: &'a BTreeMap<Slot, AllocationId>,
+    reserved: Option<&'a BTreeMap<Slot, (AllocationId, Time)>>,
+    decided: Vec<(Slot, AllocationId)>,
+}
+
+impl<'a> Taken<'a> {
+    /// As read, and as moves that are on their way or have just been made will have it.
+    pub fn new(
+        read: &'a BTreeMap<Slot, AllocationId>,
+        reserved: Option<&'a BTreeMap<Slot, (AllocationId, Time)>>,
+    ) -> Taken<'a> {
+        Taken { read, reserved, decided: Vec::new() }
+    }
+
+    /// Gives a place away.
+    pub fn give(&mut self, slot: Slot, address: AllocationId) {
+        self.decided.push((slot, address));
+    }
+
+    /// Who has a place, or will: each may say something else.
+    fn by<'s>(&'s self, slot: &'s Slot) -> impl Iterator<Item = &'s AllocationId> {
+        let reserved = self.reserved.and_then(|reserved| reserved.get(slot)).map(|(address, _)| address);
+        let decided = self.decided.iter().filter(move |(of, _)| of == slot).map(|(_, address)| address);
+        self.read.get(slot).into_iter().chain(reserved).chain(decided)
+    }
 }
 
 fn primary(interfaces: &[Interface]) -> Option<&Interface> {
@@ -288,13 +324,18 @@ impl Node {
         Some(zone.strip_suffix(|last: char| last.is_ascii_lowercase()).unwrap_or(zone))
     }
 
+    /// Whether `at` falls in the node's present life. EC2 writes launch times and event times to the second.
+    pub fn in_this_life(&self, at: Time) -> bool {
+        self.launched.is_none_or(|launched| launched.whole_second() <= at)
+    }
+
     /// Where `address` would sit on this node: `eipwatch:address`, else the first private address of the primary
     /// interface that no other Elastic IP occupies.
     ///
     /// # Errors
     /// Why there is no place, for people.
-    pub fn slot_for(&self, address: &AllocationId, taken: &BTreeMap<Slot, AllocationId>) -> Result<Slot, String> {
-        let free = |slot: &Slot| taken.get(slot).is_none_or(|by| by == address);
+    pub fn slot_for(&self, address: &AllocationId, taken: &Taken<'_>) -> Result<Slot, String> {
+        let free = |slot: &Slot| taken.by(slot).all(|by| by == address);
         if let Some(ip) = self.own_address {
             let interface = self.interfaces.interfaces.iter().find(|interface| interface.private_ips.contains(&ip));
             let Some(interface) = interface else {
@@ -560,11 +601,9 @@ impl Reader<'_> {
         let priority = read(tags, &keys.priority, id, &default_priority, problems, tags::priority)
             .unwrap_or(tags::DEFAULT_PRIORITY);
         let checks = match read_checks(tags, &keys.check, id, problems) {
-            // Nothing readable in it: the cluster's checks, unless the tag says plainly `ec2` and no more.
-            Some(own) if !own.is_empty() || tags.get(&keys.check).is_some_and(|text| text.trim() == "ec2") => {
-                own.into()
-            }
-            _ => cluster_checks.clone(),
+            // Where nothing of it can be read, `ec2` remains.
+            Some(own) => own.into(),
+            None => cluster_checks.clone(),
         };
         let own_address = read(tags, &keys.address, id, "the first free one is used", problems, tags::private_address);
         if let Some(ip) = own_address
@@ -635,7 +674,7 @@ impl Reader<'_> {
                     |ip: &Ipv4Addr| interfaces.is_empty() || interfaces.iter().any(|of| of.private_ips.contains(ip));
                 let would = || {
                     let first = addresses.first().map_or_else(|| AllocationId::from(""), |address| address.id.clone());
-                    node.slot_for(&first, self.occupancy).ok().map(|slot| slot.private_ip)
+                    node.slot_for(&first, &Taken::new(self.occupancy, None)).ok().map(|slot| slot.private_ip)
                 };
                 let first = || primary(interfaces)?.private_ips.first().copied();
                 carrying

@@ -359,9 +359,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
     let mut problems = Vec::new();
     let impaired: Vec<&str> = node.status.as_ref().map(|status| status.impaired()).unwrap_or_default();
     let event = case.gone_event.filter(|(_, at)| {
-        now.since(*at) < GONE_EVENT_BELIEVED
-            && at.since(now) < GONE_EVENT_BELIEVED
-            && node.launched.is_none_or(|launched| launched < *at)
+        now.since(*at) < GONE_EVENT_BELIEVED && at.since(now) < GONE_EVENT_BELIEVED && node.in_this_life(*at)
     });
     let gone = match (node.state, event) {
         (Some(state), _) if state.is_gone() => Some(state.as_str().to_owned()),
@@ -414,6 +412,8 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
                     Standing::Unknown => true,
                 };
                 match probing.standing {
+                    // What is remembered is no evidence while the node cannot be asked.
+                    Standing::Up if probing.target.is_none() => unknown = true,
                     Standing::Up if probing.fails > 0 => suspect = true,
                     Standing::Up => passed_other |= probing.passed,
                     Standing::Down => {
@@ -569,7 +569,7 @@ fn alarm(node: &Node, case: Case<'_>, name: &str, problems: &mut Vec<String>) ->
 /// launched anew, and by `undrain`.
 pub fn leaving(node: &Node, notice: Option<&Leaving>, undrained: Option<Undrained>, now: Time) -> Option<Leaving> {
     let undrained = undrained.or(node.health.as_ref().and_then(|health| health.undrained));
-    let this_life = |at: Time| node.launched.is_none_or(|launched| launched <= at);
+    let this_life = |at: Time| node.in_this_life(at);
     let after_undrain = |at: Time| undrained.is_none_or(|undrain| at > undrain.at);
     let remembered = node
         .health

@@ -89,7 +89,7 @@ fn an_internal_error_is_tried_again() {
 fn a_success_that_is_none_is_not_believed() {
     let pair = dead_holder();
     pair.world.proxy.fault("AssociateAddress", Fault::Pretend, ALWAYS);
-    let invocation = sweep(&pair);
+    let invocation = pair.world.function(&[]).invoke(schedule(), Duration::from_secs(15));
     assert_eq!(pair.holder_now().as_deref(), Some(pair.holder.id.as_str()));
     let error = invocation.error();
     assert!(error.error_message.contains("web"), "{error:?}");

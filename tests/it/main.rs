@@ -12,4 +12,7 @@ mod faults;
 mod first_light;
 #[cfg(feature = "aws")]
 mod harness;
+#[cfg(feature = "aws")]
+mod infra;
+mod scenarios;
 mod tidy;

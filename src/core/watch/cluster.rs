@@ -9,7 +9,7 @@ use crate::core::decide::{
 use crate::core::log::Record;
 use crate::core::model::{AllocationId, Answer, InstanceId, InstanceState, ProbeTarget};
 use crate::core::report::MoveReport;
-use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Slot};
+use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Taken};
 use crate::core::tags::{Check, Health, Leaving, MAX_MOVES_KEPT, State, Undrained, Verdict, plain};
 use crate::core::time::Time;
 use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
@@ -62,13 +62,15 @@ pub struct Wants {
     pub states: Vec<(AllocationId, State)>,
     pub moves: Vec<AllocationId>,
     pub log: Vec<Record>,
+    /// Some probe that is due has to wait for others to end.
+    pub starved: bool,
 }
 
 /// What a step may rely on.
 pub struct Surroundings<'a> {
     pub facts: &'a Facts,
     pub looks: &'a mut Looks,
-    pub taken: &'a BTreeMap<Slot, AllocationId>,
+    pub taken: &'a Taken<'a>,
     pub manual: bool,
     /// Whether anything may be written or moved.
     pub writes: bool,
@@ -93,6 +95,8 @@ pub struct Watched {
     pub moves: BTreeMap<AllocationId, Vec<MoveReport>>,
     adopting: BTreeMap<AllocationId, (InstanceId, Time)>,
     logged: BTreeMap<AllocationId, Decision>,
+    /// From whom each address is about to be moved.
+    pub intended: BTreeMap<AllocationId, Option<InstanceId>>,
     pub notes: Vec<String>,
     pub wake: Option<Time>,
     pub at_rest: bool,
@@ -117,6 +121,7 @@ impl Watched {
             moves: BTreeMap::new(),
             adopting: BTreeMap::new(),
             logged: BTreeMap::new(),
+            intended: BTreeMap::new(),
             notes: Vec::new(),
             wake: None,
             at_rest: false,
@@ -261,12 +266,16 @@ impl Watched {
                     node.health.as_ref().filter(|health| before.is_none() && health.verdict == finding.verdict);
                 let since = match (self.since.get(id), remembered) {
                     // A doubt that came to nothing leaves the verdict as old as it was, but no longer steady.
-                    (Some(old), _) if back_from_doubt(before, finding.verdict, node.health.as_ref()) => {
+                    (Some(old), _) if back_from_doubt(before, finding.verdict) => {
                         Since { verdict: old.verdict, steady: now }
                     }
                     (_, Some(health)) => Since { verdict: health.since, steady: health.since },
                     (Some(old), None) if finding.verdict == Verdict::Suspect => {
                         Since { verdict: old.verdict, steady: now }
+                    }
+                    // It was healthy until now, as far as is remembered.
+                    (None, None) if finding.verdict == Verdict::Suspect => {
+                        Since { verdict: node.health.as_ref().map_or(now, |health| health.since), steady: now }
                     }
                     _ => Since { verdict: now, steady: now },
                 };
@@ -315,6 +324,8 @@ impl Watched {
                     if let Some(target) = probing.target() {
                         wants.probes.push((id.clone(), check.clone(), target.clone()));
                     }
+                } else {
+                    wants.starved = true;
                 }
             }
         }
@@ -341,7 +352,7 @@ impl Watched {
             let needs_rescue = match &address.holder {
                 Holder::Nobody => true,
                 Holder::Node(id) => gone(id),
-                Holder::Loose(..) => memory.loose_since.is_some_and(|since| now.since(since) >= LOOSE_FOR),
+                Holder::Loose(_, read) => memory.loose_since.is_some_and(|since| read.since(since) >= LOOSE_FOR),
                 _ => false,
             };
             memory.rescue_since = if needs_rescue { memory.rescue_since.or(Some(now)) } else { None };
@@ -353,7 +364,6 @@ impl Watched {
                     if *read < again {
                         around.looks.want_interface(interface, again.max(now));
                         around.looks.want_addresses(again.max(now));
-                        memory.loose_since = Some(since);
                     }
                 }
                 Holder::Unclear(interface) => around.looks.want_interface(interface, now),
@@ -369,16 +379,6 @@ impl Watched {
             manual: around.manual,
             now,
         });
-        for ruling in &mut self.rulings {
-            // A loose interface is judged at its second reading, not by the clock alone.
-            if let Some(at) = self.memory.get(&ruling.address).and_then(|memory| memory.loose_since) {
-                let second = around.facts.interfaces.values().any(|(_, read)| *read >= at + LOOSE_FOR);
-                if !second && ruling.plan.is_some() {
-                    ruling.plan = None;
-                    ruling.pending = true;
-                }
-            }
-        }
         let about_to_fail =
             self.cluster.addresses.iter().any(|address| {
                 address.holder.instance().and_then(|id| self.nodes.get(id)).is_some_and(|memory| {
@@ -393,40 +393,58 @@ impl Watched {
         }
         let rulings = std::mem::take(&mut self.rulings);
         for ruling in &rulings {
-            if ruling.pending {
+            let id = &ruling.address;
+            if ruling.pending || self.moving.contains_key(id) {
                 continue;
             }
-            let id = &ruling.address;
-            if !self.moving.contains_key(id) {
-                if self.logged.get(id) != Some(&ruling.decision) {
-                    let quiet = ruling.decision.kind == Kind::Stay
-                        && ruling.decision.why == decide::Why::Healthy
-                        && self
-                            .logged
-                            .get(id)
-                            .is_none_or(|last| last.kind == Kind::Stay && last.why == decide::Why::Healthy);
-                    if !quiet {
-                        wants.log.push(Record::Decision {
-                            at: now,
-                            cluster: self.cluster.name.clone(),
-                            address: id.clone(),
-                            decision: ruling.decision.clone(),
-                        });
-                    }
-                    self.logged.insert(id.clone(), ruling.decision.clone());
-                }
-                self.note_decision(id, ruling.decision.clone());
-                if ruling.plan.is_some() && around.writes && !self.hold {
-                    wants.moves.push(id.clone());
-                }
+            let shown = self
+                .cluster
+                .addresses
+                .iter()
+                .find(|address| &address.id == id)
+                .and_then(|address| address.holder.instance());
+            if let Some(from) = self.intended.remove(id)
+                && from.as_ref() != shown
+            {
+                // Decided on an older reading than the one before the move.
+                let decision = moved_elsewhere(shown);
+                self.tell_decision(id, &decision, now, wants);
+                self.decisions.insert(id.clone(), decision);
+            }
+            self.tell_decision(id, &ruling.decision, now, wants);
+            self.note_decision(id, ruling.decision.clone());
+            if let Some(plan) = ruling.plan.as_ref().filter(|_| around.writes && !self.hold) {
+                self.intended.insert(id.clone(), plan.from.clone());
+                wants.moves.push(id.clone());
             }
         }
         self.rulings = rulings;
     }
 
-    /// Keeps the last decision that was not to stay, or else the last.
-    pub fn note_decision(&mut self, id: &AllocationId, decision: Decision) {
-        let keep = decision.kind == Kind::Stay && self.decisions.get(id).is_some_and(|last| last.kind != Kind::Stay);
+    fn tell_decision(&mut self, id: &AllocationId, decision: &Decision, now: Time, wants: &mut Wants) {
+        let last = self.logged.get(id);
+        let well = |decision: &Decision| decision.kind == Kind::Stay && decision.why == decide::Why::Healthy;
+        let known = last.map_or_else(|| well(decision), |last| same(last, decision));
+        if !known {
+            wants.log.push(Record::Decision {
+                at: now,
+                cluster: self.cluster.name.clone(),
+                address: id.clone(),
+                decision: decision.clone(),
+            });
+        }
+        self.logged.insert(id.clone(), decision.clone());
+    }
+
+    /// Keeps the last decision that was not to stay, or else the last. A move that was never begun does not count: it was decided on an
+    /// older reading, and dropped.
+    fn note_decision(&mut self, id: &AllocationId, decision: Decision) {
+        let keep = decision.kind == Kind::Stay
+            && self.decisions.get(id).is_some_and(|last| match last.kind {
+                Kind::Stay => last.why == decide::Why::MovedElsewhere,
+                Kind::Move => self.moves.contains_key(id),
+                Kind::Blocked => true,
+            });
         if !keep {
             self.decisions.insert(id.clone(), decision);
         }
@@ -459,7 +477,7 @@ impl Watched {
             let undrained = memory
                 .undrained
                 .or(old.and_then(|health| health.undrained))
-                .filter(|undrain| node.launched.is_none_or(|launched| launched <= undrain.at));
+                .filter(|undrain| node.in_this_life(undrain.at));
             let same = old.is_some_and(|old| {
                 old.verdict == finding.verdict
                     && old.leaving.as_ref().map(|leaving| &leaving.kind)
@@ -601,8 +619,27 @@ pub fn push_move(moves: &mut Vec<Time>, at: Time) {
     }
 }
 
-fn back_from_doubt(before: Option<Verdict>, now: Verdict, _health: Option<&Health>) -> bool {
+/// What is said when a decision is dropped because its address is no longer where it was.
+pub fn moved_elsewhere(holder: Option<&InstanceId>) -> Decision {
+    let who = holder.map_or_else(|| "nobody, or what is no instance".to_owned(), ToString::to_string);
+    Decision {
+        kind: Kind::Stay,
+        to: None,
+        why: decide::Why::MovedElsewhere,
+        text: format!("Somebody else has moved it to {who} meanwhile: the decision is dropped."),
+        vetoes: Vec::new(),
+        would: None,
+    }
+}
+
+fn back_from_doubt(before: Option<Verdict>, now: Verdict) -> bool {
     before == Some(Verdict::Suspect) && now == Verdict::Healthy
+}
+
+/// Whether two decisions are the same but for what they say to people.
+fn same(one: &Decision, other: &Decision) -> bool {
+    let would = |decision: &Decision| decision.would.as_ref().map(|would| (would.kind, would.why, would.to.clone()));
+    (one.kind, one.why, &one.to) == (other.kind, other.why, &other.to) && would(one) == would(other)
 }
 
 fn aim(node: &Node, memory: &mut NodeMemory, policy: &crate::core::policy::Policy) {

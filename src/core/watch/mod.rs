@@ -21,7 +21,7 @@ use super::event::{BadRequest, Shard, Trigger};
 use super::log::{Before, Record};
 use super::model::{Act, AllocationId, Answer, CloudError, ClusterName, Failure, InstanceId, Look, ProbeTarget, Seen};
 use super::report::{AddressReport, ClusterReport, Effort, NodeReport, Report};
-use super::snapshot::{self, Facts, Holder, Slot};
+use super::snapshot::{self, Facts, Holder, Slot, Taken};
 use super::tags::{AddressMode, Check, Health, Keys, NodeMode, State, Verdict};
 use super::time::Time;
 
@@ -147,6 +147,9 @@ pub struct Watch {
     probes: BTreeMap<u64, (ClusterName, InstanceId, Check)>,
     doing: BTreeMap<u64, (Time, Act, Doing)>,
     wanted: BTreeSet<(bool, AllocationId, ClusterName)>,
+    restless: BTreeSet<ClusterName>,
+    starved: BTreeSet<ClusterName>,
+    occupancy: BTreeMap<Slot, AllocationId>,
     reserved: BTreeMap<Slot, (AllocationId, Time)>,
     tokens: u32,
     refilled: Time,
@@ -200,6 +203,9 @@ impl Watch {
             probes: BTreeMap::new(),
             doing: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            restless: BTreeSet::new(),
+            starved: BTreeSet::new(),
+            occupancy: BTreeMap::new(),
             reserved: BTreeMap::new(),
             tokens: ASSOCIATE_BURST,
             refilled: now,
@@ -313,6 +319,12 @@ impl Watch {
         }
         if now >= self.ends && self.looks.repeats() {
             self.looks.stop_repeating(now);
+            // What still waits for a reading asks for it again.
+            self.timers.extend(self.clusters.keys().map(|name| (now, name.clone())));
+        }
+        for _ in self.probes.len()..MAX_PROBES {
+            let Some(name) = self.starved.pop_first() else { break };
+            self.timers.insert((now, name));
         }
         self.step_clusters(now);
         self.launch_moves(now);
@@ -320,10 +332,10 @@ impl Watch {
         self.ask(now);
         let over = now >= self.ends;
         let unread = self.first_read.is_none();
-        let resting = self.clusters.values().all(|watched| watched.at_rest);
         if over
             && !unread
-            && resting
+            && self.restless.is_empty()
+            && self.timers.first().is_none_or(|(at, _)| *at > now)
             && self.wanted.is_empty()
             && self.doing.is_empty()
             && self.tags.is_empty()
@@ -401,6 +413,7 @@ impl Watch {
         }
         let first = self.first_read.is_none();
         self.first_read.get_or_insert(now);
+        self.occupancy = self.facts.occupancy();
         let (found, problems) = snapshot::clusters(&self.facts, &self.settings.keys);
         self.loose_problems = problems;
         if first
@@ -452,6 +465,7 @@ impl Watch {
         let alive: BTreeSet<ClusterName> =
             self.clusters.keys().filter(|name| self.timers.contains(&(now, (*name).clone()))).cloned().collect();
         self.clusters.retain(|name, watched| alive.contains(name) || !watched.moving.is_empty());
+        self.restless.retain(|name| self.clusters.contains_key(name));
         self.looks.want_alarms(alarms, now);
         self.looks.want_strays(strays, now);
         if first && let Some(command) = &mut self.command {
@@ -493,13 +507,17 @@ impl Watch {
             return;
         }
         self.reserved.retain(|_, (_, until)| *until > now);
-        let mut taken = self.facts.occupancy();
-        for (slot, (address, _)) in &self.reserved {
-            taken.entry(slot.clone()).or_insert_with(|| address.clone());
+        for name in &due {
+            if let Some(mut watched) = self.clusters.remove(name) {
+                self.progress_moves(&mut watched, now);
+                self.clusters.insert(name.clone(), watched);
+            }
         }
+        let occupancy = std::mem::take(&mut self.occupancy);
+        let reserved = std::mem::take(&mut self.reserved);
+        let taken = Taken::new(&occupancy, Some(&reserved));
         for name in due {
             let Some(mut watched) = self.clusters.remove(&name) else { continue };
-            self.progress_moves(&mut watched, now);
             let mut around = Surroundings {
                 facts: &self.facts,
                 looks: &mut self.looks,
@@ -563,12 +581,23 @@ impl Watch {
             if let Some(at) = watched.wake.or(watched.dirty.then_some(now)) {
                 self.timers.insert((at.max(now), name.clone()));
             }
+            if watched.at_rest {
+                self.restless.remove(&name);
+            } else {
+                self.restless.insert(name.clone());
+            }
+            if wants.starved {
+                self.starved.insert(name.clone());
+            }
             self.clusters.insert(name, watched);
         }
+        self.occupancy = occupancy;
+        self.reserved = reserved;
         if self.dry_run {
             self.ask_if_allowed(now);
         }
-        let urgent = !self.wanted.is_empty() || self.clusters.values().any(|watched| !watched.moving.is_empty());
+        let moving = |name: &ClusterName| self.clusters.get(name).is_some_and(|watched| !watched.moving.is_empty());
+        let urgent = !self.wanted.is_empty() || self.restless.iter().any(moving);
         self.looks.set_urgent(urgent);
     }
 
@@ -669,33 +698,22 @@ impl Watch {
     }
 
     fn moved_elsewhere(&mut self, watched: &mut Watched, id: &AllocationId, holder: Option<&InstanceId>, now: Time) {
-        let who = holder.map_or_else(|| "something else".to_owned(), ToString::to_string);
-        let text = format!("Somebody else has moved it to {who} meanwhile: the decision is dropped.");
-        if let Some(moving) = watched.moving.get(id) {
-            let decision = decide::Decision {
-                kind: Kind::Stay,
-                to: None,
-                why: Why::MovedElsewhere,
-                text: text.clone(),
-                vetoes: Vec::new(),
-                would: None,
-            };
-            self.out.push(Effect::Log(Record::Decision {
-                at: now,
-                cluster: watched.cluster.name.clone(),
-                address: id.clone(),
-                decision: decision.clone(),
-            }));
-            watched.decisions.insert(id.clone(), decision);
-            let sent = moving.tries > 0;
-            let memory = watched.memory.entry(id.clone()).or_default();
-            memory.order = None;
-            if sent {
-                self.ended(watched, id, Some(text), true, now);
-            } else {
-                watched.moving.remove(id);
-            }
+        let Some(moving) = watched.moving.get(id) else { return };
+        let decision = cluster::moved_elsewhere(holder);
+        self.out.push(Effect::Log(Record::Decision {
+            at: now,
+            cluster: watched.cluster.name.clone(),
+            address: id.clone(),
+            decision: decision.clone(),
+        }));
+        let sent = moving.tries > 0;
+        watched.memory.entry(id.clone()).or_default().order = None;
+        if sent {
+            self.ended(watched, id, Some(decision.text.clone()), true, now);
+        } else {
+            watched.moving.remove(id);
         }
+        watched.decisions.insert(id.clone(), decision);
     }
 
     fn record_state(&mut self, name: &ClusterName, address: &AllocationId, state: State, now: Time) {
@@ -788,9 +806,15 @@ impl Watch {
             }
         }
         let Some(plan) = plan else { return false };
+        if self.reserved.get(&plan.slot).is_some_and(|(by, _)| by != id) {
+            // Another cluster of this node was first: it is decided again.
+            self.timers.insert((now, watched.cluster.name.clone()));
+            return false;
+        }
         if plan.forced && !self.force_is_recorded(watched, id, now) {
             return false;
         }
+        watched.intended.remove(id);
         let name = watched.cluster.name.clone();
         let detect = watched.failing_since(plan.from.as_ref()).map(|since| now.since(since));
         let slot = plan.slot.clone();
@@ -1089,7 +1113,17 @@ impl Watch {
         if self.first_read.is_none() && !self.triggers.iter().all(|trigger| self.concerns_nobody(trigger)) {
             let error = self.looks.addresses.error.as_ref().or(self.looks.instances.error.as_ref());
             let why = error.map_or_else(|| "no answer in time".to_owned(), ToString::to_string);
-            return Some(format!("EC2 could not be observed: {why}. Nothing was moved; the next sweep tries again."));
+            let whose = self.addresses_clusters();
+            return Some(format!(
+                "EC2 could not be observed{whose}: {why}. Nothing was moved; the next sweep tries again."
+            ));
+        }
+        if let (Some(error), Some(at)) = (&self.looks.addresses.error, self.facts.addresses_at) {
+            let names: Vec<&str> = self.clusters.keys().map(ClusterName::as_str).collect();
+            return Some(format!(
+                "EC2 could not be observed for {} since {at}: {error}. The next sweep tries again.",
+                names.join(", ")
+            ));
         }
         if let Some(failure) = &self.failure {
             return Some(failure.clone());
@@ -1119,6 +1153,17 @@ impl Watch {
             }
         }
         None
+    }
+
+    /// The clusters that addresses name, where nothing more than addresses could be read.
+    fn addresses_clusters(&self) -> String {
+        let tags = self.facts.addresses.values().filter_map(|address| address.tags.get(&self.settings.keys.cluster));
+        let names: BTreeSet<&str> = tags.map(String::as_str).collect();
+        if names.is_empty() {
+            String::new()
+        } else {
+            format!(" for {}", names.into_iter().collect::<Vec<_>>().join(", "))
+        }
     }
 
     fn cluster_report(&self, watched: &Watched, now: Time) -> ClusterReport {
@@ -1226,7 +1271,7 @@ fn notice(watched: &mut Watched, trigger: &Trigger, now: Time) {
         let Some(node) = watched.cluster.nodes.get(id) else { return };
         let at = at.unwrap_or(now);
         // Late by more than its own announcement's term: it did not come to pass, or was of an earlier life.
-        let stale = now.since(at) >= NOTICE_BELIEVED || node.launched.is_some_and(|launched| launched > at);
+        let stale = now.since(at) >= NOTICE_BELIEVED || !node.in_this_life(at);
         if !stale {
             let until = in_two_minutes.then(|| (at + Duration::from_secs(120)).whole_second());
             let notice = Leaving { kind: kind.to_owned(), until, noticed: at.min(now).whole_second() };

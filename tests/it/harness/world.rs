@@ -170,7 +170,9 @@ pub fn schedule() -> Value {
 
 /// What EC2 sends when an instance has changed its state just now.
 pub fn state_change(instance: &str, state: &str) -> Value {
-    let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+    // Events tell whole seconds, and the instances of tests are launched in the very second: the next one is newer for sure.
+    let now = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+    let now = humantime::format_rfc3339_seconds(now).to_string();
     json!({
         "version": "0", "id": "7bf73129-1428-4cd3-a780-95db273d1602",
         "detail-type": "EC2 Instance State-change Notification", "source": "aws.ec2", "account": "123456789012",

@@ -1,0 +1,8 @@
+//! The watch in virtual time: worlds in which everything can go wrong, and an independent judge of what it made of them.
+//!
+//! - [`world`] runs production [`Watch`](crate::core::watch::Watch)es against the embedded EC2 and simulated nodes. It decides nothing
+//!   and judges nothing.
+//!
+//! Architecture invariant: no wall clock, no I/O, no thread. The same seed and the same actions give the same trace.
+
+pub mod world;

@@ -1,0 +1,93 @@
+//! The role in `infra/template.yaml` may do what the code calls, and nothing else.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use eipwatch::aws::Call;
+
+/// The role's policies that are for calls by the code. The others (`log`, `failed-events`, `vpc`) are for Lambda's own.
+const POLICIES: [&str; 3] = ["read", "move", "tag"];
+
+/// The actions that the named policies of a template's role allow.
+///
+/// Reads lines, not YAML: a policy begins at `- PolicyName: NAME` and ends at the next one or where the indentation goes
+/// back. An action is a word `service:Call`, its call beginning with a capital: so neither ARNs nor condition keys such as
+/// `ec2:Vpc` count, the latter because they stand before a colon.
+fn allowed(template: &str, policies: &[&str]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut wanted = None;
+    for line in template.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let text = line.trim();
+        if text.is_empty() || text.starts_with('#') {
+            continue;
+        }
+        if let Some(name) = text.strip_prefix("- PolicyName: ") {
+            wanted = policies.contains(&name).then_some(indent);
+        } else if wanted.is_some_and(|from| indent <= from) {
+            wanted = None;
+        }
+        if wanted.is_some() {
+            found.extend(actions(text));
+        }
+    }
+    found
+}
+
+/// The actions in one line.
+fn actions(line: &str) -> impl Iterator<Item = String> {
+    line.split(|c: char| !(c.is_ascii_alphanumeric() || c == ':'))
+        .filter(|word| !word.ends_with(':'))
+        .filter(|word| {
+            word.split_once(':').is_some_and(|(service, call)| {
+                matches!(service, "ec2" | "cloudwatch")
+                    && call.chars().all(|c| c.is_ascii_alphanumeric())
+                    && ["Describe", "Associate", "Create", "Delete", "Modify", "Disassociate", "Release"]
+                        .iter()
+                        .any(|verb| call.starts_with(verb))
+            })
+        })
+        .map(str::to_owned)
+}
+
+/// Fails, naming them, if the template's role lacks an action that the code calls or has one that it does not.
+fn assert_template_allows_exactly(called: &[&str]) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/template.yaml");
+    let template = std::fs::read_to_string(&file).expect("infra/template.yaml can be read");
+    let allowed = allowed(&template, &POLICIES);
+    let called: BTreeSet<String> = called.iter().map(|&action| action.to_owned()).collect();
+    let missing: Vec<_> = called.difference(&allowed).collect();
+    let unused: Vec<_> = allowed.difference(&called).collect();
+    assert!(missing.is_empty(), "called, but not allowed by infra/template.yaml: {missing:?}");
+    assert!(unused.is_empty(), "allowed by infra/template.yaml, but never called: {unused:?}");
+}
+
+#[test]
+fn the_role_allows_what_the_code_calls_and_no_more() {
+    let called: Vec<&str> = Call::ALL.iter().map(|call| call.iam_action()).collect();
+    assert_template_allows_exactly(&called);
+}
+
+#[test]
+fn actions_are_found_in_yaml_and_in_json_and_only_in_the_named_policies() {
+    let template = r#"
+      Policies:
+        # ec2:CreateNothing in a comment is no action
+        - PolicyName: read
+          PolicyDocument:
+            Statement:
+              - Action: [ec2:DescribeTags, cloudwatch:DescribeAlarms]
+                Resource: "arn:aws:ec2:eu-west-1:111122223333:instance/*"
+        - PolicyName: move
+          PolicyDocument: !Sub |
+            { "Action": "ec2:AssociateAddress", "Condition": {"ArnLike": {"ec2:Vpc": "arn:aws:ec2:x:y:vpc/z"}} }
+        - PolicyName: vpc
+          PolicyDocument:
+            Action: ec2:CreateNetworkInterface
+  Other:
+    Action: ec2:DeleteTags
+"#;
+    let found = allowed(template, &POLICIES);
+    let expected = ["cloudwatch:DescribeAlarms", "ec2:AssociateAddress", "ec2:DescribeTags"];
+    assert_eq!(found, expected.iter().map(|&action| action.to_owned()).collect());
+}
