@@ -115,6 +115,8 @@
 //! **A command.** A [`core::event::Command`] and a row of `ACTIONS` in `core/event.rs`; what it names and writes in `core/watch/command.rs`; a sample in `events/`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+#[cfg(target_os = "linux")]
+pub mod agent;
 #[cfg(feature = "aws")]
 pub mod aws;
 pub mod cli;

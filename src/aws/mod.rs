@@ -6,6 +6,7 @@
 mod call;
 mod convert;
 mod error;
+mod metadata;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_cloudwatch::types::AlarmType;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::config::{FrameworkMetadata, SharedHttpClient};
@@ -35,6 +36,7 @@ use crate::core::model::{
 };
 
 pub use call::Call;
+pub use metadata::Metadata;
 
 /// Longest time to a connection, TLS included. Over a second, so that one lost packet does not spoil it: TCP sends its
 /// first packet again after one second.
@@ -89,7 +91,20 @@ impl AwsCloud {
     ///
     /// As [`AwsCloud::new`].
     pub async fn from_env() -> Result<AwsCloud, CloudError> {
-        let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        AwsCloud::from_env_in(None).await
+    }
+
+    /// As [`AwsCloud::from_env`], but in this Region if one is given.
+    ///
+    /// # Errors
+    ///
+    /// As [`AwsCloud::new`].
+    pub async fn from_env_in(region: Option<String>) -> Result<AwsCloud, CloudError> {
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region));
+        }
+        let config = loader
             .http_client(http_client())
             .identity_cache(
                 aws_config::identity::IdentityCache::lazy()
@@ -99,6 +114,11 @@ impl AwsCloud {
             .load()
             .await;
         AwsCloud::new(config)
+    }
+
+    /// The Region that it asks.
+    pub fn region(&self) -> &str {
+        self.config.region().map_or("no Region", AsRef::as_ref)
     }
 
     /// With credentials, Region, endpoints and HTTP client of `config`; retries and time limits are the adapter's own.

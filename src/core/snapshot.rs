@@ -135,6 +135,13 @@ impl Facts {
         }
     }
 
+    /// Whether a resource is known to carry this tag with this value.
+    pub fn shows_tag(&self, resource: &str, key: &str, value: &str) -> bool {
+        let of_instance = self.instances.get(&InstanceId::from(resource)).map(|sighting| &sighting.tags);
+        let of_address = || self.addresses.get(&AllocationId::from(resource)).map(|address| &address.tags);
+        of_instance.or_else(of_address).is_some_and(|tags| tags.get(key).is_some_and(|shown| shown == value))
+    }
+
     fn overlay(&self, resource: &str, tags: &mut Tags, now: Time) {
         let from = (resource.to_owned(), String::new());
         let ours = self.written.range(from..).take_while(|((of, _), _)| of == resource);

@@ -4,6 +4,8 @@
 //! Lambda, EC2, CloudWatch and the nodes, and the tests assert what a user would notice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+#[cfg(all(feature = "aws", target_os = "linux"))]
+mod agent;
 #[cfg(feature = "aws")]
 mod faults;
 #[cfg(feature = "aws")]

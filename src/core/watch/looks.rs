@@ -45,6 +45,8 @@ pub struct Routine {
     due: Option<Time>,
     in_flight: Option<(u64, Time)>,
     failures: u32,
+    /// After a failure: whoever wants it sooner has to wait until then.
+    held_until: Option<Time>,
     /// When the last answer was asked for.
     pub asked: Option<Time>,
     /// The last error, until an answer comes.
@@ -55,6 +57,7 @@ pub struct Routine {
 
 impl Routine {
     fn want(&mut self, at: Time) {
+        let at = self.held_until.map_or(at, |until| at.max(until));
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
@@ -69,6 +72,7 @@ impl Routine {
     fn answered(&mut self, asked: Time) {
         self.asked = Some(asked);
         self.failures = 0;
+        self.held_until = None;
         self.error = None;
         self.given_up = false;
     }
@@ -76,7 +80,8 @@ impl Routine {
     fn failed(&mut self, error: CloudError, now: Time, longest: Duration) {
         self.failures = self.failures.saturating_add(1);
         self.error = Some(error);
-        self.want(now + backoff(self.failures, longest));
+        self.held_until = Some(now + backoff(self.failures, longest));
+        self.want(now);
     }
 
     fn busy(&self) -> bool {
@@ -207,6 +212,9 @@ impl Looks {
     pub fn want_strays(&mut self, ids: BTreeSet<InstanceId>, now: Time) {
         if !ids.is_subset(&self.stray_ids) {
             self.strays.want(now);
+        }
+        if ids.is_empty() {
+            self.strays.due = None;
         }
         self.stray_ids = ids;
     }

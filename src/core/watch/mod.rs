@@ -108,6 +108,23 @@ struct TagWrite {
     of: Vec<Purpose>,
 }
 
+impl TagWrite {
+    /// Takes out the resources that carry the tag already.
+    fn written(&mut self, facts: &Facts) -> Option<TagWrite> {
+        let is = |resource: &str| facts.shows_tag(resource, &self.key, &self.value);
+        if !self.resources.iter().any(|resource| is(resource)) {
+            return None;
+        }
+        let all = std::mem::take(&mut self.resources).into_iter().zip(std::mem::take(&mut self.of));
+        let shown = |(resource, _): &(String, Purpose)| facts.shows_tag(resource, &self.key, &self.value);
+        let (out, left): (Vec<_>, Vec<_>) = all.partition(shown);
+        (self.resources, self.of) = left.into_iter().unzip();
+        let (resources, of): (Vec<_>, Vec<_>) = out.into_iter().unzip();
+        let (key, value, tries) = (self.key.clone(), self.value.clone(), self.tries);
+        Some(TagWrite { resources, key, value, tries, of })
+    }
+}
+
 /// What a tag is written for; one for each resource.
 #[derive(Clone)]
 enum Purpose {
@@ -901,6 +918,13 @@ impl Watch {
         for (at, mut write) in due {
             if room == 0 {
                 self.tags.push((at, write));
+                continue;
+            }
+            // Written meanwhile: by another invocation, or by a try that was taken to have failed.
+            if let Some(done) = write.written(&self.facts) {
+                self.settle_tags(&done, true, now);
+            }
+            if write.resources.is_empty() {
                 continue;
             }
             room -= 1;

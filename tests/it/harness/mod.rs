@@ -2,6 +2,8 @@
 
 pub mod cloudwatch;
 mod http;
+#[cfg(target_os = "linux")]
+pub mod imds;
 pub mod moto;
 pub mod node;
 pub mod proxy;

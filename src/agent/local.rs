@@ -1,0 +1,277 @@
+//! The agent's checks, made on this machine: sockets, systemd units, programs.
+//!
+//! Whatever is checked, a check ends within its time limit and leaves no process of its own behind when it was over it.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use super::beat::Reading;
+use super::check::LocalCheck;
+use crate::core::model::{Answer, ProbeTarget};
+use crate::core::time::duration_text;
+use crate::probe::{Prober, Sockets};
+
+/// The most that is read of what `systemctl is-active` says: one word.
+const MAX_WORD_BYTES: u64 = 64;
+
+/// Of the agent's own environment, what a check must not have: it would speak to systemd in the agent's name.
+const NOT_INHERITED: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS"];
+
+/// Makes checks.
+#[derive(Debug)]
+pub struct Checker {
+    sockets: Sockets,
+    host: Ipv4Addr,
+    timeout: Duration,
+}
+
+impl Checker {
+    /// Probes go to `host`; any check may take `timeout`.
+    pub fn new(host: Ipv4Addr, timeout: Duration) -> Checker {
+        Checker { sockets: Sockets::new(), host, timeout }
+    }
+
+    /// Makes one check.
+    pub async fn run(&self, check: &LocalCheck) -> Reading {
+        match check {
+            LocalCheck::Probe { scheme, port, path } => {
+                let target = ProbeTarget {
+                    scheme: *scheme,
+                    ip: self.host,
+                    port: *port,
+                    path: path.clone(),
+                    host: None,
+                    timeout: self.timeout,
+                };
+                self.probed(self.sockets.probe(target).await)
+            }
+            LocalCheck::Unit(unit) => {
+                let args = ["is-active".as_ref(), "--".as_ref(), unit.as_ref()];
+                match run(Path::new("systemctl"), &args, true, self.timeout).await {
+                    // Source: systemctl(1), "Exit status": 0 active, 3 not active, 4 no such unit.
+                    Ran::Ended(status, word) => match status.code() {
+                        Some(0) => pass(&word),
+                        Some(3 | 4) if !word.is_empty() => fail(word),
+                        Some(4) => fail("no such unit".to_owned()),
+                        _ => silent(format!("systemctl: {}", ended(status))),
+                    },
+                    other => self.not_ended(other),
+                }
+            }
+            LocalCheck::Exec(program) => match run(program, &[], false, self.timeout).await {
+                Ran::Ended(status, _) if status.success() => pass("exit status 0"),
+                Ran::Ended(status, _) => fail(ended(status)),
+                other => self.not_ended(other),
+            },
+        }
+    }
+
+    fn probed(&self, answer: Answer) -> Reading {
+        match answer {
+            Answer::Connected => pass("connected"),
+            // The watcher's default for `expect`.
+            Answer::Status(code @ 200..=399) => pass(&code.to_string()),
+            Answer::Status(code) => fail(code.to_string()),
+            Answer::Refused => fail("refused".to_owned()),
+            Answer::TimedOut => fail(self.late()),
+            Answer::Failed(why) => fail(why),
+            Answer::NotAsked(why) => silent(why),
+        }
+    }
+
+    fn not_ended(&self, ran: Ran) -> Reading {
+        match ran {
+            Ran::Late => fail(self.late()),
+            Ran::NotStarted(error) => match error.kind() {
+                // It will not come by itself; a machine short of processes may have some again.
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
+                    fail(format!("cannot be run: {error}"))
+                }
+                _ => silent(error.to_string()),
+            },
+            Ran::Ended(status, _) => silent(ended(status)),
+        }
+    }
+
+    fn late(&self) -> String {
+        format!("no answer in {}", duration_text(self.timeout))
+    }
+}
+
+fn pass(text: &str) -> Reading {
+    Reading { ok: Some(true), text: text.to_owned() }
+}
+
+fn fail(text: String) -> Reading {
+    Reading { ok: Some(false), text }
+}
+
+fn silent(text: String) -> Reading {
+    Reading { ok: None, text }
+}
+
+fn ended(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("ended by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+enum Ran {
+    /// With the first word that it wrote.
+    Ended(ExitStatus, String),
+    Late,
+    NotStarted(io::Error),
+}
+
+/// Kills a process group when it goes out of scope, unless its leader has ended: from then on the number may be another's.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            // It fails only if there is nothing left to kill.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// Runs a program in a process group of its own. With `heard` what it writes is waited for; otherwise its end is all that
+/// counts, whatever it leaves running.
+async fn run(program: &Path, args: &[&OsStr], heard: bool, timeout: Duration) -> Ran {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stderr(Stdio::null()).process_group(0).kill_on_drop(true);
+    command.stdout(if heard { Stdio::piped() } else { Stdio::null() });
+    for name in NOT_INHERITED {
+        command.env_remove(name);
+    }
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => return Ran::NotStarted(error),
+    };
+    let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let mut group = Group(leader);
+    let stdout = child.stdout.take();
+    let ending = async {
+        let mut said = Vec::new();
+        if let Some(stdout) = stdout {
+            // Whatever comes after that finds nobody listening.
+            stdout.take(MAX_WORD_BYTES).read_to_end(&mut said).await?;
+        }
+        Ok::<_, io::Error>((child.wait().await?, said))
+    };
+    match tokio::time::timeout(timeout, ending).await {
+        Ok(Ok((status, said))) => {
+            group.0 = None;
+            Ran::Ended(status, String::from_utf8_lossy(&said).split_whitespace().next().unwrap_or_default().to_owned())
+        }
+        Ok(Err(error)) => Ran::NotStarted(error),
+        Err(_) => Ran::Late,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+    use std::time::Instant;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn script(name: &str, body: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("eipwatch-agent-{}-{name}", std::process::id()));
+        // Written under another name: a program that is open for writing cannot be run.
+        let draft = path.with_extension("draft");
+        fs::write(&draft, format!("#!/bin/sh\n{body}\n")).unwrap();
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(&draft, &path).unwrap();
+        path
+    }
+
+    async fn exec(program: &Path, timeout: Duration) -> Reading {
+        let check = LocalCheck::Exec(program.to_owned());
+        let checker = Checker::new(Ipv4Addr::LOCALHOST, timeout);
+        // Another test may be forking just while this one's script was open for writing.
+        for _ in 0..20 {
+            let reading = checker.run(&check).await;
+            if reading.ok.is_some() {
+                return reading;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{} could not be run", program.display())
+    }
+
+    #[tokio::test]
+    async fn a_program_passes_by_its_exit_status() {
+        assert_eq!(exec(&script("ok", "exit 0"), LONG).await, pass("exit status 0"));
+        assert_eq!(exec(&script("three", "echo noise; exit 3"), LONG).await, fail("exit status 3".into()));
+        assert_eq!(exec(&script("shot", "kill -9 $$"), LONG).await, fail("ended by signal 9".into()));
+        let missing = exec(Path::new("/nowhere/at/all"), LONG).await;
+        assert_eq!(missing.ok, Some(false));
+        assert!(missing.text.contains("No such file"), "{}", missing.text);
+    }
+
+    #[tokio::test]
+    async fn what_a_program_leaves_running_is_not_waited_for() {
+        let begun = Instant::now();
+        assert_eq!(exec(&script("daemon", "sleep 30 & exit 0"), LONG).await, pass("exit status 0"));
+        assert!(begun.elapsed() < Duration::from_secs(15));
+    }
+
+    #[tokio::test]
+    async fn over_its_time_the_whole_process_group_is_killed() {
+        let pids = std::env::temp_dir().join(format!("eipwatch-agent-{}-pids", std::process::id()));
+        let body = format!("trap '' TERM; sleep 300 & echo $! $$ > {0}.new; mv {0}.new {0}; sleep 300", pids.display());
+        let reading = exec(&script("hangs", &body), Duration::from_millis(1500)).await;
+        assert_eq!(reading, fail("no answer in 1500ms".into()));
+        let pids = fs::read_to_string(&pids).unwrap();
+        assert_eq!(pids.split_whitespace().count(), 2, "{pids}");
+        for pid in pids.split_whitespace() {
+            let alive = || match fs::read_to_string(format!("/proc/{pid}/stat")) {
+                // A zombie has only not been waited for yet.
+                Ok(stat) => !stat.contains(") Z "),
+                Err(_) => false,
+            };
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while alive() {
+                assert!(Instant::now() < deadline, "process {pid} of the check is still there");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_is_asked() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let check = format!("tcp:{}", listener.local_addr().unwrap().port()).parse().unwrap();
+        let checker = Checker::new(Ipv4Addr::LOCALHOST, LONG);
+        assert_eq!(checker.run(&check).await, pass("connected"));
+        drop(listener);
+        assert_eq!(checker.run(&check).await, fail("refused".into()));
+    }
+
+    #[test]
+    fn answers_pass_as_the_watcher_would_have_them() {
+        let checker = Checker::new(Ipv4Addr::LOCALHOST, Duration::from_secs(1));
+        assert_eq!(checker.probed(Answer::Status(302)), pass("302"));
+        assert_eq!(checker.probed(Answer::Status(404)), fail("404".into()));
+        assert_eq!(checker.probed(Answer::TimedOut), fail("no answer in 1s".into()));
+        assert_eq!(checker.probed(Answer::NotAsked("no descriptors left".into())).ok, None);
+    }
+}
