@@ -52,11 +52,12 @@
 //! | [`core::report`], [`core::log`] | the answer, metrics, log records | plain data; nothing is decided from them |
 //! | [`drive`] | runs a watch against the seams | decides, retries and times nothing; nothing else acts |
 //! | [`cloud`] | the seam to AWS | one call, one attempt |
-//! | `aws` | that seam on the SDK, one function a call; errors classified | nothing else names an AWS crate (`lambda` names the runtime's); no retry, no cache |
+//! | `aws` | that seam on the SDK, one function a call; errors classified | nothing else names an AWS SDK crate; no retry, no cache |
 //! | [`embedded`] | that seam in memory | only [`embedded::seam`] knows the core: what is checked against its truth is checked independently |
 //! | [`probe`] | probes on real sockets | connects to nothing but the target; no node can make it exceed its time, bytes or sockets |
 //! | [`sim`] | worlds in virtual time | decides and judges nothing; no wall clock, no thread |
 //! | [`demo`] | `eipwatch demo` | stages nothing: what it tells of eipwatch are log records |
+//! | `agent` (Linux) | the node agent: local checks, a heartbeat in its own instance's tag | reads nothing of EC2 and moves nothing; its only call writes its one tag. `agent::beat` decides, and knows no clock |
 //! | [`mod@env`] | variables, beside what they set | what cannot be read is an error, never a default |
 //! | `lambda`, `logging`, [`cli`] | shells | thin: payload in, watch driven, answer out |
 //!
@@ -71,6 +72,7 @@
 //! | which check and policy serve where several addresses differ | `core/snapshot.rs` |
 //! | which private address is free for an Elastic IP | `Node::slot_for` and [`core::snapshot::Taken`] in `core/snapshot.rs` |
 //! | streaks, `fall`, `rise`, `fast`, overlapping probes, when a verdict is settled | `Probing` in `core/verdict.rs` |
+//! | when an agent writes, and what | `agent/beat.rs` |
 //! | heartbeats, alarms, impaired status checks, `gone` | [`core::verdict::judge`] |
 //! | leaving, and what ends it | [`core::verdict::leaving`] |
 //! | who is a candidate, and what speaks against a node | `objections` in `core/decide.rs` |
