@@ -393,7 +393,11 @@ fn read_checks(
     resource: &dyn std::fmt::Display,
     problems: &mut Vec<String>,
 ) -> Option<Vec<Check>> {
-    let (checks, wrong) = tags::checks(tags.get(key)?);
+    let text = tags.get(key)?;
+    let (checks, wrong) = tags::checks(text);
+    if text.trim().is_empty() {
+        problems.push(format!("{key} on {resource}: it is empty; only ec2 is checked"));
+    }
     problems.extend(wrong.into_iter().map(|what| format!("{key} on {resource}: {what}")));
     Some(checks)
 }
@@ -419,6 +423,9 @@ pub fn clusters(facts: &Facts, keys: &Keys) -> (BTreeMap<ClusterName, Cluster>, 
     for (id, sighting) in &facts.instances {
         let Some(text) = sighting.tags.get(&keys.cluster) else { continue };
         let (names, wrong) = tags::cluster_names(text);
+        if names.is_empty() && wrong.is_empty() {
+            loose_problems.push(format!("{} on {id}: it is empty; the instance is no node", keys.cluster));
+        }
         loose_problems
             .extend(wrong.into_iter().map(|what| format!("{} on {id}: {what}; it is left out", keys.cluster)));
         let shared = names.len() > 1;
@@ -461,6 +468,9 @@ impl Reader<'_> {
         if let Some(first) = addresses.first() {
             if let Some(text) = first.tags.get(&keys.policy) {
                 let (read, wrong) = policy::parse(text);
+                if text.trim().is_empty() {
+                    problems.push(format!("{} on {}: it is empty; the defaults are used", keys.policy, first.id));
+                }
                 problems.extend(wrong.into_iter().map(|what| format!("{} on {}: {what}", keys.policy, first.id)));
                 policy = read;
             }

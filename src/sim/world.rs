@@ -139,6 +139,9 @@ pub struct World {
     pub misbehaved: Vec<String>,
     /// How many probes were made.
     pub probes: u64,
+    /// The most probes that were on their way at once.
+    pub most_probes: u64,
+    probes_open: u64,
     /// Chance for this module's users and for deliveries.
     pub rng: fastrand::Rng,
     /// The cluster's nodes in the order of adding.
@@ -176,6 +179,8 @@ impl World {
             whys: BTreeMap::new(),
             misbehaved: Vec::new(),
             probes: 0,
+            most_probes: 0,
+            probes_open: 0,
             rng: fastrand::Rng::with_seed(seed ^ 0x5eed),
             nodes: Vec::new(),
             addresses: Vec::new(),
@@ -481,7 +486,12 @@ impl World {
                 };
                 self.push(plan.answer_at_ms, Event::Answer(handle, Box::new(input)));
             }
-            Event::Answer(handle, input) => self.feed(handle, *input),
+            Event::Answer(handle, input) => {
+                if matches!(*input, Input::Probed(..)) {
+                    self.probes_open -= 1;
+                }
+                self.feed(handle, *input);
+            }
             Event::Beat(node) => self.beat(&node),
             Event::Act(action) => {
                 self.actions_open -= 1;
@@ -586,6 +596,8 @@ impl World {
 
     fn probe(&mut self, handle: Handle, id: u64, target: &ProbeTarget) {
         self.probes += 1;
+        self.probes_open += 1;
+        self.most_probes = self.most_probes.max(self.probes_open);
         let limit_ms = u64::try_from(target.timeout.as_millis()).unwrap_or(u64::MAX);
         let (answer, after_ms) = match self.asked(handle, target) {
             Behaviour::Serve { latency_ms } => {

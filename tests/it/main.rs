@@ -1,11 +1,13 @@
 //! The integration tests: one binary, so that it is linked once.
 //!
-//! `tidy` reads the sources and runs everywhere. The rest drives the real `eipwatch-lambda` from outside: `harness` plays
-//! Lambda, EC2, CloudWatch and the nodes, and the tests assert what a user would notice.
+//! `tidy` and `reference` read the sources and the documents, `scenarios`, `contract` and `simulation` run the watch in virtual time:
+//! all of them work everywhere. The rest drives the real binaries from outside: `harness` plays Lambda, EC2, CloudWatch, the metadata
+//! service and the nodes, and the tests assert what a user would notice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
-#[cfg(all(feature = "aws", target_os = "linux"))]
+#[cfg(feature = "aws")]
 mod agent;
+mod contract;
 #[cfg(feature = "aws")]
 mod faults;
 #[cfg(feature = "aws")]

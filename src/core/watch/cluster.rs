@@ -103,6 +103,8 @@ pub struct Watched {
     pub notes: Vec<String>,
     pub wake: Option<Time>,
     pub at_rest: bool,
+    /// Since when probes of it wait for others to end.
+    pub starved_since: Option<Time>,
     pub dirty: bool,
     /// While a command's own tag is being written, or dry runs: nothing is moved.
     pub hold: bool,
@@ -128,6 +130,7 @@ impl Watched {
             notes: Vec::new(),
             wake: None,
             at_rest: false,
+            starved_since: None,
             dirty: true,
             hold: false,
             asked_if_allowed: BTreeSet::new(),
@@ -309,29 +312,35 @@ impl Watched {
         let policy = &self.cluster.policy;
         let mut wake: Option<Time> = None;
         let mut soon = |at: Time| wake = Some(wake.map_or(at, |wake: Time| wake.min(at)));
-        for (id, memory) in &mut self.nodes {
+        let mut due_now = Vec::new();
+        for (id, memory) in &self.nodes {
             let runs = self
                 .cluster
                 .nodes
                 .get(id)
                 .is_some_and(|node| matches!(node.state, None | Some(InstanceState::Running)));
-            for (check, probing) in &mut memory.probes {
+            for (check, probing) in &memory.probes {
                 if let Some(at) = probing.expires() {
                     soon(at);
                 }
                 let Some(due) = probing.next_start(policy).filter(|_| runs) else { continue };
-                if due > now {
-                    soon(due);
-                } else if around.probes_left > 0 {
-                    around.probes_left -= 1;
-                    if let Some(target) = probing.target() {
-                        wants.probes.push((id.clone(), check.clone(), target.clone()));
-                    }
-                } else {
-                    wants.starved = true;
+                match probing.target() {
+                    _ if due > now => soon(due),
+                    Some(target) => due_now.push((due, id, check, target)),
+                    None => {}
                 }
             }
         }
+        if due_now.len() > around.probes_left {
+            // Who waits longest is first.
+            due_now.sort_by_key(|(due, ..)| *due);
+            due_now.truncate(around.probes_left);
+            wants.starved = true;
+        }
+        around.probes_left -= due_now.len();
+        wants
+            .probes
+            .extend(due_now.into_iter().map(|(_, id, check, target)| (id.clone(), check.clone(), target.clone())));
         if let Some(at) = wake {
             self.wake_at(at);
         }

@@ -191,8 +191,11 @@ impl Looks {
         self.instances.want(at);
     }
 
-    /// Asks what these interfaces are, no later than `at`.
+    /// Asks what these interfaces are, no later than `at`. While an answer is on its way it is waited for.
     pub fn want_interface(&mut self, id: &InterfaceId, at: Time) {
+        if self.interfaces.busy() {
+            return;
+        }
         self.interface_ids.insert(id.clone());
         self.interfaces.want(at);
     }

@@ -165,7 +165,8 @@ pub struct Watch {
     doing: BTreeMap<u64, (Time, Act, Doing)>,
     wanted: BTreeSet<(bool, AllocationId, ClusterName)>,
     restless: BTreeSet<ClusterName>,
-    starved: BTreeSet<ClusterName>,
+    /// Clusters whose probes wait for others to end, and since when: who waits longest is next.
+    starved: BTreeSet<(Time, ClusterName)>,
     occupancy: BTreeMap<Slot, AllocationId>,
     reserved: BTreeMap<Slot, (AllocationId, Time)>,
     tokens: u32,
@@ -339,11 +340,13 @@ impl Watch {
             // What still waits for a reading asks for it again.
             self.timers.extend(self.clusters.keys().map(|name| (now, name.clone())));
         }
+        let mut turn = BTreeSet::new();
         for _ in self.probes.len()..MAX_PROBES {
-            let Some(name) = self.starved.pop_first() else { break };
-            self.timers.insert((now, name));
+            let Some((_, name)) = self.starved.pop_first() else { break };
+            self.timers.insert((now, name.clone()));
+            turn.insert(name);
         }
-        self.step_clusters(now);
+        self.step_clusters(now, &turn);
         self.launch_moves(now);
         self.write_tags(now);
         self.ask(now);
@@ -512,7 +515,8 @@ impl Watch {
         })
     }
 
-    fn step_clusters(&mut self, now: Time) {
+    /// `turn`: the clusters whose probes have waited for others to end, and may be made now.
+    fn step_clusters(&mut self, now: Time, turn: &BTreeSet<ClusterName>) {
         let mut due: BTreeSet<ClusterName> = BTreeSet::new();
         while let Some((at, _)) = self.timers.first()
             && *at <= now
@@ -535,6 +539,8 @@ impl Watch {
         let taken = Taken::new(&occupancy, Some(&reserved));
         for name in due {
             let Some(mut watched) = self.clusters.remove(&name) else { continue };
+            let its_turn = turn.contains(&name);
+            let room = if self.starved.is_empty() || its_turn { MAX_PROBES } else { 0 };
             let mut around = Surroundings {
                 facts: &self.facts,
                 looks: &mut self.looks,
@@ -542,7 +548,7 @@ impl Watch {
                 manual: self.settings.manual,
                 writes: self.writes && self.failure.is_none(),
                 first_read: self.first_read,
-                probes_left: MAX_PROBES.saturating_sub(self.probes.len()),
+                probes_left: room.saturating_sub(self.probes.len()),
                 now,
             };
             let wants = watched.step(&mut around);
@@ -603,8 +609,12 @@ impl Watch {
             } else {
                 self.restless.insert(name.clone());
             }
+            if let Some(since) = watched.starved_since.take_if(|_| its_turn || !wants.starved) {
+                self.starved.remove(&(since, name.clone()));
+            }
             if wants.starved {
-                self.starved.insert(name.clone());
+                let since = *watched.starved_since.get_or_insert(now);
+                self.starved.insert((since, name.clone()));
             }
             self.clusters.insert(name, watched);
         }

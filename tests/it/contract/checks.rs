@@ -1,0 +1,471 @@
+//! Every check, and what it makes of holders and candidates.
+
+use eipwatch::core::tags::Verdict;
+use eipwatch::embedded::ec2::{Alarm, AlarmState, Api, Check, CheckKind, ScheduledEvent};
+use eipwatch::embedded::faults::Rule;
+use eipwatch::sim::world::{Behaviour, SERVES};
+
+use super::{A, B, C, Scene};
+
+fn beat(scene: &mut Scene, node: usize, seq: u64, status: &str, at_in_s: i64) {
+    let value = format!("seq={seq} at={} status={status} every=5s", scene.time_in(at_in_s));
+    scene.tag_node(node, "heartbeat", &value);
+}
+
+/// A scene whose nodes have nothing but agents; all of them beat.
+fn beating(nodes: usize, check: &str) -> Scene {
+    let mut scene = Scene::new(1, nodes);
+    scene.tag_address(0, "check", check);
+    for n in 0..nodes {
+        let id = scene.node(n);
+        scene.start_agent(&id, 5_000, 0);
+    }
+    scene.season();
+    scene
+}
+
+fn silence(scene: &mut Scene, node: usize) {
+    let id = scene.node(node);
+    scene.world.agents.get_mut(&id).expect("an agent").alive = false;
+}
+
+fn impair(scene: &mut Scene, node: usize, kind: CheckKind, check: Check) {
+    let (id, now_ms) = (scene.node(node), scene.epoch_ms());
+    scene.ec2.set_status(&id, kind, check, now_ms);
+}
+
+fn alarm(scene: &mut Scene, state: AlarmState, nodes: &[usize]) {
+    let instances = nodes.iter().map(|n| scene.node(*n)).collect();
+    let now_ms = scene.epoch_ms();
+    scene.ec2.set_alarm(Alarm { name: "High.Load".to_owned(), state, instances }, now_ms);
+}
+
+fn schedule(scene: &mut Scene, node: usize, description: &str, from_s: i64, to_s: i64) {
+    let (id, now_ms) = (scene.node(node), scene.epoch_ms());
+    let event = ScheduledEvent {
+        code: "system-reboot".to_owned(),
+        description: description.to_owned(),
+        not_before_ms: Some(now_ms.saturating_add_signed(from_s * 1_000)),
+        not_after_ms: Some(now_ms.saturating_add_signed(to_s * 1_000)),
+    };
+    scene.ec2.schedule_events(&id, vec![event], now_ms);
+}
+
+/// `ec2`: running passes, and it is the check where none is named.
+#[test]
+fn ec2_alone_is_the_default() {
+    let mut scene = Scene::new(1, 2);
+    let ip = scene.address(0);
+    scene.untag(&ip, "check");
+    scene.refuse(A);
+    scene.refuse(B);
+    scene.expect("stay healthy", &["tag health A", "tag health B"], "A");
+    assert_eq!(scene.probes, 0);
+    scene.stop_node(A);
+    scene.expect("move holder-gone to B", &["associate B", "tag health A", "tag state 0"], "B");
+}
+
+/// `ec2`: every impaired status rules a node out as a candidate; the words that tell nothing rule out nobody.
+#[test]
+fn ec2_impaired_rules_out_a_candidate() {
+    for kind in [CheckKind::System, CheckKind::Instance, CheckKind::Ebs, CheckKind::Application] {
+        let mut scene = Scene::pair();
+        impair(&mut scene, B, kind, Check::Impaired);
+        scene.refuse(A);
+        let told = scene.sweep();
+        assert_eq!(
+            (scene.says(&told, 0), scene.holder(0)),
+            ("stay no-candidate".to_owned(), "A".to_owned()),
+            "{kind:?}"
+        );
+        for silent in [Check::Initializing, Check::InsufficientData, Check::NotApplicable, Check::Suppressed] {
+            impair(&mut scene, B, kind, silent);
+            let told = scene.sweep();
+            assert_eq!(scene.holder(0), "B", "{kind:?} {silent:?}: {}", told.text());
+            scene = Scene::pair();
+            scene.refuse(A);
+        }
+    }
+}
+
+/// `ec2`: an impaired holder is left only if no other check of it passes.
+#[test]
+fn ec2_impaired_fails_a_holder_only_if_no_other_check_passes() {
+    let mut scene = Scene::pair();
+    impair(&mut scene, A, CheckKind::System, Check::Impaired);
+    scene.expect("stay healthy", &[], "A");
+    scene.refuse(A);
+    scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "ec2");
+    impair(&mut scene, A, CheckKind::Instance, Check::Impaired);
+    let told = scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    assert!(told.evidence(A, "ec2").1.contains("instance"), "{:?}", told.evidence(A, "ec2"));
+}
+
+/// `gone`: every state that is stopping or stopped, and `unknown` for a node that is missing from the answer.
+#[test]
+fn ec2_missing_from_an_answer_is_unknown_not_gone() {
+    let mut scene = Scene::pair();
+    let a = scene.node(A);
+    scene.ec2.faults_mut().push(
+        Rule::new(eipwatch::embedded::faults::Fault::Omit(a.clone()))
+            .on(Api::DescribeInstances)
+            .on(Api::DescribeInstanceStatus),
+    );
+    let told = scene.watch(20);
+    assert_eq!(scene.holder(0), "A", "{}", told.text());
+    assert!(scene.says(&told, 0).starts_with("stay"), "{}", scene.says(&told, 0));
+    assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
+}
+
+/// Probes: fall and rise count per check, and all checks must pass.
+#[test]
+fn probes_all_must_pass() {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "check", "tcp:9000 http:8080/health https:8443/");
+    for n in [A, B] {
+        let id = scene.node(n);
+        scene.service_on(&id, 9_000, SERVES);
+        scene.service_on(&id, 8_443, SERVES);
+    }
+    scene.season();
+    let a = scene.node(A);
+    scene.service_on(&a, 8_443, Behaviour::Refuse);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+    assert_eq!(told.evidence(A, "https:8443").0, Some(false));
+    assert_eq!(told.evidence(A, "tcp:9000").0, Some(true));
+}
+
+/// Probes: a status outside `expect` fails, one within passes; a redirect is a status like another.
+#[test]
+fn probes_pass_on_the_expected_status_alone() {
+    for (policy, code, holder) in [
+        ("", 200, "A"),
+        ("", 302, "A"),
+        ("", 399, "A"),
+        ("", 404, "B"),
+        ("", 503, "B"),
+        ("expect=200", 204, "B"),
+        ("expect=200-499", 404, "A"),
+    ] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "policy", policy);
+        let b_code = if policy.is_empty() { 204 } else { 200 };
+        scene.service(B, Behaviour::Status(b_code));
+        scene.service(A, Behaviour::Status(code));
+        let told = scene.sweep();
+        assert_eq!(scene.holder(0), holder, "{policy} {code}: {}", told.text());
+    }
+}
+
+/// Probes: `fall` failures in a row, not fewer; `rise` passes in a row make healthy again.
+#[test]
+fn probes_fall_and_rise_as_the_policy_says() {
+    for fall in [1, 2, 5] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "policy", &format!("fall={fall} fast=1s interval=1s"));
+        let began_ms = scene.now_ms();
+        scene.refuse(A);
+        scene.sweep();
+        let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
+        assert_eq!(moved_ms, (fall - 1) * 1_000, "fall={fall}: the other has passed at once");
+    }
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "policy", "rise=4 fast=1s");
+    let told = scene.sweep();
+    assert_eq!(told.took_ms(), 3_000, "four passes of nodes that nothing is remembered of");
+}
+
+/// Probes: one that flaps settles as what it is after 2 × (fall + rise) probes; the sweep ends.
+#[test]
+fn probes_of_a_node_that_flaps_settle() {
+    let mut scene = Scene::pair();
+    scene.service(B, Behaviour::Flap { up_ms: 500, down_ms: 500 });
+    let told = scene.sweep();
+    assert!(told.took_ms() <= 12_000, "{} ms", told.took_ms());
+    assert_eq!(scene.holder(0), "A");
+}
+
+/// `via=public`: a node is asked at its public address, the holder at the Elastic IP.
+#[test]
+fn via_public_asks_the_public_addresses() {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "policy", "via=public");
+    scene.season();
+    let told = scene.sweep();
+    assert_eq!(told.evidence(A, "http").0, Some(true));
+    assert_eq!(told.evidence(B, "http").0, Some(true));
+    assert!(told.cluster().ready);
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+}
+
+/// `via=public`: without a public address a node is `unknown`, and a problem says so.
+#[test]
+fn via_public_without_a_public_address_is_unknown_and_a_problem() {
+    let mut scene = Scene { world: eipwatch::sim::world::World::new(1) };
+    scene.add_node();
+    let spec = eipwatch::embedded::ec2::InstanceSpec {
+        auto_assign: false,
+        tags: eipwatch::embedded::ec2::tags([("eipwatch:cluster", "web")]),
+        ..Default::default()
+    };
+    let b = scene.ec2.add_instance(spec);
+    scene.world.nodes.push(b.clone());
+    scene.add_address();
+    scene.settle();
+    scene.tag_address(0, "policy", "via=public");
+    let told = scene.sweep();
+    assert_eq!(told.node(B).verdict, Verdict::Unknown);
+    told.problem("no public address");
+    assert!(!told.node(B).candidate);
+}
+
+/// `heartbeat`: one that advances passes, none yet is `unknown` with a hint.
+#[test]
+fn heartbeat_none_yet_is_unknown_with_a_hint() {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "check", "heartbeat");
+    beat(&mut scene, A, 1, "ok", 0);
+    let told = scene.sweep();
+    assert_eq!(told.node(B).verdict, Verdict::Unknown);
+    assert!(told.evidence(B, "heartbeat").1.contains("eipwatch-agent"), "{:?}", told.evidence(B, "heartbeat"));
+}
+
+/// `heartbeat`: one that has stopped fails the node if a peer's advanced meanwhile and no probe is configured.
+#[test]
+fn heartbeat_that_stopped_while_a_peers_advanced_fails() {
+    let mut scene = beating(2, "heartbeat");
+    silence(&mut scene, A);
+    let told = scene.watch(55);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - told.began_ms;
+    assert!((15_000..=30_000).contains(&moved_ms), "deadtime is 20 s: {moved_ms} ms");
+}
+
+/// `heartbeat`: all have stopped: the tags are as likely at fault; a problem, and no move.
+#[test]
+fn heartbeats_that_all_stopped_are_a_problem_and_move_nothing() {
+    let mut scene = beating(2, "heartbeat");
+    silence(&mut scene, A);
+    silence(&mut scene, B);
+    let told = scene.watch(55);
+    assert_eq!(scene.holder(0), "A");
+    told.problem("the tags, not the node, may be at fault");
+}
+
+/// `heartbeat`: with a probe configured a stopped heartbeat never fails the node.
+#[test]
+fn heartbeat_that_stopped_beside_probes_is_a_problem_only() {
+    let mut scene = beating(2, "heartbeat http:8080/health");
+    silence(&mut scene, A);
+    let told = scene.watch(55);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay healthy".to_owned(), "A".to_owned()));
+    told.problem("its probes decide");
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert_eq!(scene.holder(0), "B", "{}", told.text());
+}
+
+/// `heartbeat`: `status=fail` fails at once, beside passing probes, too.
+#[test]
+fn heartbeat_that_says_fail_fails() {
+    for check in ["heartbeat", "heartbeat http:8080/health"] {
+        let mut scene = beating(2, check);
+        let a = scene.node(A);
+        scene.world.agents.get_mut(&a).expect("an agent").status = "fail";
+        scene.pass(6_000);
+        let told = scene.sweep();
+        assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+        assert_eq!(told.evidence(A, "heartbeat").0, Some(false));
+    }
+}
+
+/// `heartbeat`: `status=leaving` is leaving; a newer `status=ok` ends it.
+#[test]
+fn heartbeat_that_says_leaving_is_left_until_it_says_ok_again() {
+    let mut scene = beating(2, "heartbeat");
+    let a = scene.node(A);
+    scene.world.agents.get_mut(&a).expect("an agent").status = "leaving";
+    scene.pass(6_000);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-leaving to B".to_owned(), "B".to_owned()));
+    assert_eq!(told.node(A).leaving.as_deref(), Some("agent"));
+    scene.world.agents.get_mut(&a).expect("an agent").status = "ok";
+    scene.pass(40_000);
+    let told = scene.watch(20);
+    assert_eq!(told.node(A).leaving, None);
+    assert!(told.node(A).candidate);
+}
+
+/// `heartbeat`: without memory a heartbeat is only taken as stopped after a second look, `every` + 1 s later.
+#[test]
+fn heartbeat_without_memory_takes_a_second_look() {
+    let mut scene = beating(2, "heartbeat");
+    silence(&mut scene, A);
+    scene.pass(300_000);
+    let told = scene.sweep();
+    let reads: Vec<u64> = scene
+        .calls()
+        .filter(|(at_ms, call)| *at_ms >= told.began_ms && call.api == Api::DescribeInstances)
+        .map(|(at_ms, _)| at_ms - told.began_ms)
+        .collect();
+    assert!(reads.iter().any(|at_ms| (6_000..7_000).contains(at_ms)), "{reads:?}");
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+}
+
+/// `heartbeat`: a node's clock proves nothing: skewed clocks, far in the past or the future, fail nobody.
+#[test]
+fn heartbeat_of_a_skewed_clock_fails_nobody() {
+    for skew_ms in [-86_400_000, -600_000, 600_000, 86_400_000] {
+        let mut scene = Scene::new(1, 2);
+        scene.tag_address(0, "check", "heartbeat");
+        for (n, skew_ms) in [(A, skew_ms), (B, 0)] {
+            let id = scene.node(n);
+            scene.start_agent(&id, 5_000, skew_ms);
+        }
+        scene.season();
+        for told in [scene.sweep(), scene.watch(55)] {
+            assert_eq!(
+                (scene.says(&told, 0), scene.holder(0)),
+                ("stay healthy".to_owned(), "A".to_owned()),
+                "{skew_ms}"
+            );
+            assert_eq!(told.node(A).verdict, Verdict::Healthy, "{skew_ms}: {:?}", told.evidence(A, "heartbeat"));
+        }
+        // And a clock in the future does not keep a dead one alive.
+        silence(&mut scene, A);
+        let told = scene.watch(55);
+        assert_eq!(scene.holder(0), "B", "{skew_ms}: {}", told.text());
+    }
+}
+
+/// `heartbeat`: an agent that was restarted counts from 1 again; that is an advance, too.
+#[test]
+fn heartbeat_that_starts_again_from_one_has_advanced() {
+    let mut scene = beating(2, "heartbeat");
+    let a = scene.node(A);
+    scene.world.agents.get_mut(&a).expect("an agent").seq = 0;
+    let told = scene.watch(40);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay healthy".to_owned(), "A".to_owned()));
+}
+
+/// `alarm`: ALARM fails the node that its dimension names; OK and INSUFFICIENT_DATA tell nothing.
+#[test]
+fn alarm_fails_the_node_that_it_names() {
+    for (state, holder) in [(AlarmState::Alarm, "B"), (AlarmState::Ok, "A"), (AlarmState::InsufficientData, "A")] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "check", "http:8080/health alarm:High.Load");
+        alarm(&mut scene, state, &[A]);
+        let told = scene.sweep();
+        assert_eq!(scene.holder(0), holder, "{state:?}: {}", told.text());
+        assert!(told.node(B).verdict == Verdict::Healthy, "it is not about B");
+    }
+}
+
+/// `alarm`: a cluster's check whose alarm names no instance counts for none, and is reported.
+#[test]
+fn alarm_without_a_dimension_counts_for_none_on_a_cluster() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "http:8080/health alarm:High.Load");
+    alarm(&mut scene, AlarmState::Alarm, &[]);
+    let told = scene.expect("stay healthy", &[], "A");
+    told.problem("alarm:High.Load has no InstanceId dimension");
+}
+
+/// `alarm`: on a node's own check it needs no dimension.
+#[test]
+fn alarm_without_a_dimension_counts_on_a_nodes_own_check() {
+    let mut scene = Scene::pair();
+    scene.tag_node(A, "check", "http:8080/health alarm:High.Load");
+    alarm(&mut scene, AlarmState::Alarm, &[]);
+    scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+}
+
+/// `alarm`: a name that CloudWatch does not know, and a CloudWatch that is down, tell nothing and are problems.
+#[test]
+fn alarm_that_cannot_be_read_tells_nothing() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "http:8080/health alarm:Missing");
+    let told = scene.expect("stay healthy", &[], "A");
+    told.problem("alarm:Missing");
+    for code in ["InternalServiceFault", "AccessDenied"] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "check", "http:8080/health alarm:High.Load");
+        alarm(&mut scene, AlarmState::Alarm, &[A]);
+        scene.ec2.faults_mut().push(Rule::error(code).on(Api::DescribeAlarms));
+        let told = scene.sweep();
+        assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay healthy".to_owned(), "A".to_owned()), "{code}");
+        told.problem("DescribeAlarms");
+        // And a failover is not held up by it.
+        scene.refuse(A);
+        let told = scene.sweep();
+        assert_eq!(scene.holder(0), "B", "{code}: {}", told.text());
+    }
+}
+
+/// Per-node checks replace the cluster's for that node.
+#[test]
+fn a_nodes_own_checks_replace_the_clusters() {
+    let mut scene = Scene::pair();
+    let b = scene.node(B);
+    scene.tag_node(B, "check", "tcp:5432");
+    scene.service_on(&b, 5_432, SERVES);
+    scene.refuse(B);
+    let told = scene.sweep();
+    assert_eq!(told.node(B).verdict, Verdict::Healthy);
+    assert_eq!(told.evidence(B, "tcp:5432").0, Some(true));
+    assert_eq!(told.evidence(B, "http").1, "no such check");
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert_eq!(scene.holder(0), "B", "{}", told.text());
+}
+
+/// Scheduled events: leaving from 10 minutes before the start until the end; over when completed or cancelled.
+#[test]
+fn scheduled_events_make_a_node_leave_ten_minutes_before() {
+    for (description, from_s, to_s, holder) in [
+        ("Your instance will be rebooted", 540, 3_600, "B"),
+        ("Your instance will be rebooted", 660, 3_600, "A"),
+        ("Your instance will be rebooted", -60, 60, "B"),
+        ("Your instance will be rebooted", -600, -60, "A"),
+        ("[Completed] Your instance was rebooted", 60, 600, "A"),
+        ("[Canceled] Your instance will be rebooted", 60, 600, "A"),
+    ] {
+        let mut scene = Scene::pair();
+        schedule(&mut scene, A, description, from_s, to_s);
+        let told = scene.sweep();
+        assert_eq!(scene.holder(0), holder, "{description} {from_s} {to_s}: {}", told.text());
+        if holder == "B" {
+            assert_eq!(scene.says(&told, 0), "move holder-leaving to B");
+            assert_eq!(told.node(A).leaving.as_deref(), Some("system-reboot"));
+        }
+    }
+}
+
+/// Scheduled events: one that comes within the ten minutes while a watch runs is noticed by it.
+#[test]
+fn scheduled_events_are_noticed_in_a_watch() {
+    let mut scene = Scene::seasoned(1, 3);
+    schedule(&mut scene, A, "Your instance will be stopped", 620, 3_600);
+    schedule(&mut scene, B, "Your instance will be stopped", 60, 3_600);
+    let told = scene.watch(55);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-leaving to C".to_owned(), "C".to_owned()));
+    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - told.began_ms;
+    assert!((20_000..=35_000).contains(&moved_ms), "{moved_ms} ms");
+    assert_eq!(told.node(C).leaving, None);
+}
+
+/// A verdict of a node that nothing is remembered of is `unknown` until `rise` successes or `fall` failures in a row.
+#[test]
+fn a_node_that_nothing_is_remembered_of_starts_as_unknown() {
+    let mut scene = Scene::new(1, 2);
+    scene.service(B, Behaviour::Flap { up_ms: 400, down_ms: 600 });
+    scene.tag_address(0, "policy", "rise=3 fall=3 fast=500ms interval=500ms");
+    let told = scene.sweep();
+    assert_eq!(told.node(B).verdict, Verdict::Unknown, "{:?}", told.node(B));
+    assert!(!told.node(B).candidate);
+}

@@ -1,0 +1,293 @@
+//! The manual commands: what they change, what they refuse, and what they answer.
+
+use eipwatch::embedded::ec2::{Api, InstanceSpec, tags};
+use eipwatch::embedded::faults::Rule;
+use eipwatch::sim::world::Behaviour;
+use serde_json::json;
+
+use super::{A, B, C, Scene};
+
+/// `status` observes and reports; it writes and moves nothing, whatever there is to do.
+#[test]
+fn status_writes_and_moves_nothing() {
+    let mut scene = Scene::new(1, 2);
+    scene.stop_node(A);
+    let told = scene.send(&json!({"action": "status"}));
+    assert_eq!((told.calls.len(), scene.holder(0).as_str(), told.report.ok), (0, "A", true));
+    assert_eq!(scene.says(&told, 0), "move holder-gone to B");
+    assert!(told.address(0).moves.is_empty());
+}
+
+/// `sweep` with `dry_run` tells the decision as it is, asks EC2 whether it would be allowed, and moves nothing.
+#[test]
+fn a_dry_sweep_asks_whether_it_may() {
+    let mut scene = Scene::pair();
+    scene.stop_node(A);
+    let dry = json!({"action": "sweep", "dry_run": true});
+    let told = scene.expect_of(&dry, "move holder-gone to B", &["ask B: DryRunOperation"], "A");
+    assert!(told.report.ok && told.report.dry_run && told.address(0).moves.is_empty());
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress));
+    let told = scene.send(&dry);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked not-permitted to B".to_owned(), "A".to_owned()));
+    assert!(!told.report.ok, "{:?}", told.report);
+}
+
+/// `move` names its target, works in `manual` mode, and says so of a node that has the address already.
+#[test]
+fn move_goes_where_it_is_told() {
+    let mut scene = Scene::seasoned(1, 3);
+    let c = scene.node(C);
+    scene.tag_address(0, "mode", "manual");
+    let order = json!({"action": "move", "cluster": "web", "to": &*c});
+    let told = scene.expect_of(&order, "move manual to C", &["associate C", "tag state 0"], "C");
+    assert!(told.report.ok && told.address(0).mode == "manual");
+    let told = scene.send(&order);
+    assert_eq!((told.calls.len(), told.report.ok, scene.holder(0).as_str()), (0, true, "C"));
+    assert!(told.text().contains("already"), "{}", told.text());
+}
+
+/// `move` with `dry_run` says what it would do.
+#[test]
+fn a_dry_move_moves_nothing() {
+    let mut scene = Scene::pair();
+    let b = scene.node(B);
+    let order = json!({"action": "move", "to": &*b, "dry_run": true});
+    let told = scene.expect_of(&order, "move manual to B", &["ask B: DryRunOperation"], "A");
+    assert!(told.report.ok && told.address(0).moves.is_empty());
+}
+
+/// `move` to what is no candidate is refused, naming node and reason: each objection in turn.
+#[test]
+fn move_is_refused_with_the_reason() {
+    type Spoil = fn(&mut Scene);
+    let cases: [(&str, Spoil); 4] = [
+        ("drain", |scene| scene.tag_node(B, "mode", "drain")),
+        ("unhealthy", |scene| scene.refuse(B)),
+        ("stopping", |scene| scene.stop_node(B)),
+        ("heartbeat none yet", |scene| scene.tag_node(B, "check", "heartbeat")),
+    ];
+    for (reason, spoil) in cases {
+        let mut scene = Scene::pair();
+        spoil(&mut scene);
+        let b = scene.node(B);
+        let told = scene.send(&json!({"action": "move", "to": &*b}));
+        assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked refused".to_owned(), "A".to_owned()), "{reason}");
+        assert!(!told.report.ok && told.report.error.is_some(), "{reason}");
+        let reason = if reason.starts_with("heartbeat") { "unknown" } else { reason };
+        assert!(told.text().contains(&*b) && told.text().contains(reason), "{reason}: {}", told.text());
+    }
+    let mut scene = Scene::pair();
+    let told = scene.send(&json!({"action": "move", "to": "i-0123456789abcdef0"}));
+    assert_eq!(scene.says(&told, 0), "blocked refused");
+    assert!(told.text().contains("i-0123456789abcdef0"), "{}", told.text());
+}
+
+/// `move` without `to` is refused where there is no candidate.
+#[test]
+fn move_without_a_candidate_is_refused() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    let told = scene.send(&json!({"action": "move"}));
+    assert_eq!(
+        (scene.says(&told, 0), scene.holder(0), told.report.ok),
+        ("blocked refused".to_owned(), "A".to_owned(), false)
+    );
+}
+
+/// `force` moves to what is no candidate, sets the address's mode to `manual` first, and says so; the next sweep leaves it there.
+#[test]
+fn force_moves_and_sets_the_mode_to_manual() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    scene.sweep();
+    let b = scene.node(B);
+    let order = json!({"action": "move", "to": &*b, "force": true});
+    let told = scene.expect_of(&order, "move manual to B", &["tag mode 0", "associate B", "tag state 0"], "B");
+    assert_eq!(told.calls[0], "tag mode 0", "before the move");
+    assert!(told.report.ok && told.text().contains("manual"), "{}", told.text());
+    assert_eq!((scene.address_tag(0, "mode"), told.address(0).mode.as_str()), ("manual".to_owned(), "manual"));
+    scene.pass(40_000);
+    let told = scene.watch(30);
+    assert_eq!(
+        (scene.says(&told, 0), scene.holder(0)),
+        ("stay manual-mode (move holder-unhealthy to A)".to_owned(), "B".to_owned())
+    );
+}
+
+/// `force` to a node that is a candidate leaves the mode alone; and it never displaces another Elastic IP.
+#[test]
+fn force_sets_no_mode_where_it_is_not_needed_and_displaces_nobody() {
+    let mut scene = Scene::pair();
+    let b = scene.node(B);
+    let order = json!({"action": "move", "to": &*b, "force": true});
+    scene.expect_of(&order, "move manual to B", &["associate B", "tag state 0"], "B");
+    assert_eq!(scene.address_tag(0, "mode"), "");
+    let mut scene = Scene::pair();
+    let other = scene.ec2.add_address(tags([]));
+    let (b, now_ms) = (scene.node(B), scene.epoch_ms());
+    scene.ec2.move_by_hand(&other, eipwatch::embedded::ec2::Place::Instance(&b), now_ms);
+    let order = json!({"action": "move", "to": &*b, "force": true});
+    let told = scene.send(&order);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked no-free-private-address".to_owned(), "A".to_owned()));
+    assert_eq!(scene.ec2.displacements().count(), 0);
+}
+
+/// `force` whose mode tag cannot be written moves nothing: the next sweep would undo it.
+#[test]
+fn force_moves_nothing_when_the_mode_cannot_be_written() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    scene.sweep();
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::CreateTags));
+    let b = scene.node(B);
+    let told = scene.send(&json!({"action": "move", "to": &*b, "force": true}));
+    assert_eq!((scene.holder(0).as_str(), told.report.ok), ("A", false));
+    assert!(told.report.error.as_deref().unwrap_or("").contains("UnauthorizedOperation"), "{:?}", told.report.error);
+}
+
+/// `drain` sets the node's mode and moves its address; `undrain` makes it a candidate again and moves nothing back.
+#[test]
+fn drain_and_undrain() {
+    let mut scene = Scene::pair();
+    let a = scene.node(A);
+    let drain = json!({"action": "drain", "node": &*a});
+    scene.expect_of(&drain, "move holder-draining to B", &["tag mode A", "associate B", "tag state 0"], "B");
+    assert_eq!(scene.node_tag(A, "mode"), "drain");
+    let told = scene.send(&drain);
+    assert_eq!((told.calls.len(), told.node(A).mode.as_deref()), (0, Some("drain")), "nothing is left to be done");
+    scene.pass(40_000);
+    let undrain = json!({"action": "undrain", "node": &*a});
+    let told = scene.expect_of(&undrain, "stay healthy", &["tag mode A"], "B");
+    assert!(told.node(A).candidate && told.node(A).mode.as_deref() == Some("active"));
+}
+
+/// A drained holder keeps the address until a candidate can take it.
+#[test]
+fn drain_waits_for_a_candidate() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    let a = scene.node(A);
+    let told = scene.send(&json!({"action": "drain", "node": &*a}));
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+    scene.serve(B);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-draining to B".to_owned(), "B".to_owned()));
+}
+
+/// A drain whose tag cannot be written fails and moves nothing.
+#[test]
+fn drain_that_cannot_be_written_fails() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::CreateTags));
+    let a = scene.node(A);
+    let told = scene.send(&json!({"action": "drain", "node": &*a}));
+    assert_eq!((told.report.ok, scene.holder(0).as_str()), (false, "A"));
+    assert!(told.report.error.as_deref().unwrap_or("").contains("eipwatch:mode"), "{:?}", told.report.error);
+}
+
+/// `pause` sets the mode of all addresses of the cluster, `resume` sets it back, then they sweep.
+#[test]
+fn pause_and_resume() {
+    let mut scene = Scene::seasoned(2, 2);
+    scene.refuse(A);
+    let told = scene.send(&json!({"action": "pause", "cluster": "web"}));
+    assert_eq!(scene.says(&told, 0), "stay manual-mode (move holder-unhealthy to B)");
+    for n in 0..2 {
+        assert_eq!((scene.address_tag(n, "mode"), scene.holder(n)), ("manual".to_owned(), "A".to_owned()));
+    }
+    let told = scene.send(&json!({"action": "resume"}));
+    assert_eq!(scene.says(&told, 0), "move holder-unhealthy to B");
+    for n in 0..2 {
+        assert_eq!((scene.address_tag(n, "mode"), scene.holder(n)), ("auto".to_owned(), "B".to_owned()));
+    }
+}
+
+/// `pause` with `for` ends by itself, in a watch that is running, too.
+#[test]
+fn pause_for_a_while_ends_by_itself() {
+    let mut scene = Scene::pair();
+    scene.send(&json!({"action": "pause", "for": "30s"}));
+    assert_eq!(scene.address_tag(0, "mode"), format!("manual until={}", scene.time_in(30)));
+    scene.refuse(A);
+    let began_ms = scene.now_ms();
+    let told = scene.watch(55);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
+    assert!((29_000..=31_000).contains(&moved_ms), "{moved_ms} ms");
+    assert_eq!(told.address(0).mode, "auto");
+}
+
+/// Names that are missing are asked for, with what there is.
+#[test]
+fn commands_list_what_there_is_when_a_name_is_missing_or_wrong() {
+    let mut scene = Scene::seasoned(2, 2);
+    let (first, second) = (scene.public_ip(0), scene.public_ip(1));
+    let text = scene.bad_request(&json!({"action": "move"}));
+    assert!(text.contains("`address`") && text.contains(&first) && text.contains(&second), "{text}");
+    let text = scene.bad_request(&json!({"action": "move", "address": "203.0.113.200"}));
+    assert!(text.contains(&first), "{text}");
+    let text = scene.bad_request(&json!({"action": "move", "cluster": "nope"}));
+    assert!(text.contains("`cluster`") && text.contains("web"), "{text}");
+    let text = scene.bad_request(&json!({"action": "drain", "node": "i-0123456789abcdef0"}));
+    assert!(text.contains("`node`") && text.contains(&*scene.node(A)), "{text}");
+    // With a second cluster, one has to be named; the address names it, too.
+    scene.ec2.add_address(tags([("eipwatch:cluster", "db")]));
+    scene.ec2.add_instance(InstanceSpec { tags: tags([("eipwatch:cluster", "db")]), ..InstanceSpec::default() });
+    for action in ["move", "pause", "resume"] {
+        let text = scene.bad_request(&json!({"action": action}));
+        assert!(text.contains("db, web"), "{text}");
+    }
+    let told = scene.send(&json!({"action": "move", "address": second}));
+    assert!(told.report.ok && scene.holder(1) == "B" && scene.holder(0) == "A");
+    assert_eq!(scene.changes().iter().filter(|call| call.starts_with("tag mode")).count(), 0);
+}
+
+/// `EIPWATCH_MODE=manual` overrides every cluster; commands work.
+#[test]
+fn the_environments_manual_mode_overrides_every_cluster() {
+    let mut scene = Scene::pair();
+    scene.world.settings.manual = true;
+    scene.stop_node(A);
+    let told = scene.expect("stay manual-mode (move holder-gone to B)", &["tag health A"], "A");
+    assert_eq!(told.address(0).mode, "manual");
+    let told = scene.send(&json!({"action": "move"}));
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move manual to B".to_owned(), "B".to_owned()));
+}
+
+/// A manual command always answers, with `ok: false` and the error in it.
+#[test]
+fn a_command_that_fails_answers_with_the_error() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress));
+    let told = scene.send(&json!({"action": "move"}));
+    assert_eq!((told.report.ok, told.report.observed, scene.holder(0).as_str()), (false, true, "A"));
+    assert!(told.report.error.as_deref().unwrap_or("").contains("UnauthorizedOperation"), "{:?}", told.report.error);
+    assert!(!told.address(0).moves[0].ok);
+}
+
+/// The answer: `ready`, `candidate` (false for the holder), `since`, evidence, names and zones.
+#[test]
+fn the_answer_says_what_a_person_asks() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.service(C, Behaviour::Status(503));
+    let told = scene.send(&json!({"action": "status"}));
+    assert!(told.cluster().ready);
+    let candidates: Vec<bool> = told.cluster().nodes.iter().map(|node| node.candidate).collect();
+    assert_eq!(candidates, [false, true, false]);
+    let node = told.node(B);
+    assert_eq!(
+        (node.name.as_deref(), node.az.as_deref(), node.mode.as_deref(), node.priority, node.leaving.as_deref()),
+        (Some("web-2"), Some("eu-west-1b"), Some("active"), 100, None)
+    );
+    assert_eq!(node.since.as_deref(), Some("2026-11-22T07:30:00Z"), "remembered by its tag");
+    assert_eq!(told.evidence(C, "http:8080/health").0, Some(false));
+    assert!(told.evidence(C, "http:8080/health").1.starts_with("503 in "), "{:?}", told.evidence(C, "http"));
+    let json = serde_json::to_value(&told.report).expect("json");
+    assert_eq!(json["trigger"], "manual");
+    for field in ["ok", "error", "dry_run", "sweeps", "problems"] {
+        assert!(json.get(field).is_some(), "{field}");
+    }
+    assert_eq!(json["error"], serde_json::Value::Null);
+    assert_eq!(json["clusters"][0]["addresses"][0]["holder"], *scene.node(A));
+    assert_eq!(json["clusters"][0]["nodes"][2]["verdict"], "unhealthy");
+}

@@ -1,0 +1,336 @@
+//! The contract, line by line, in virtual time. `docs/contract-tests.md` says which test holds which line.
+//!
+//! A [`Scene`] is a world whose nodes are called A, B, C and whose results are told in a few words: `move holder-gone to B` is a
+//! decision, `associate B` and `tag health A` are calls that change something.
+
+mod checks;
+mod commands;
+mod events;
+mod places;
+mod replay;
+mod rules;
+mod scale;
+mod table;
+mod tags;
+mod trouble;
+mod whys;
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use eipwatch::core::decide::Decision;
+use eipwatch::core::log::Record;
+use eipwatch::core::report::{AddressReport, ClusterReport, NodeReport, Report};
+use eipwatch::core::time::Time;
+use eipwatch::core::watch::Ending;
+use eipwatch::embedded::ec2::{Call, Id, Place, Request};
+use eipwatch::sim::world::{Behaviour, Handle, SERVES, START_MS, World};
+use serde_json::Value;
+
+/// Nodes and addresses by number.
+const A: usize = 0;
+const B: usize = 1;
+const C: usize = 2;
+
+/// A world, told in a few words.
+struct Scene {
+    world: World,
+}
+
+impl Deref for Scene {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl DerefMut for Scene {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+}
+
+/// What an invocation answered, and what it changed.
+struct Told {
+    handle: Handle,
+    report: Report,
+    /// The calls that changed something or tried to, of all callers meanwhile.
+    calls: Vec<String>,
+    began_ms: u64,
+    ended_ms: u64,
+}
+
+impl Scene {
+    /// Some addresses on A, and so many nodes; nothing is remembered yet.
+    fn new(addresses: usize, nodes: usize) -> Scene {
+        Scene { world: World::cluster(addresses, nodes) }
+    }
+
+    /// The same after a first watch, a minute later: healthy nodes are remembered.
+    fn seasoned(addresses: usize, nodes: usize) -> Scene {
+        let mut scene = Scene::new(addresses, nodes);
+        scene.season();
+        scene
+    }
+
+    /// A and B, the address on A, both remembered as healthy.
+    fn pair() -> Scene {
+        Scene::seasoned(1, 2)
+    }
+
+    /// A first watch; a minute later.
+    fn season(&mut self) {
+        let at_ms = self.now_ms();
+        self.watch(20);
+        self.world.run_until(at_ms + 60_000);
+    }
+
+    fn pass(&mut self, ms: u64) {
+        let until_ms = self.now_ms() + ms;
+        self.world.run_until(until_ms);
+    }
+
+    fn epoch_ms(&self) -> u64 {
+        START_MS + self.now_ms()
+    }
+
+    /// A time so many seconds from now, as tags write it.
+    fn time_in(&self, seconds: i64) -> String {
+        Time::from_millis(self.epoch_ms().saturating_add_signed(seconds * 1_000)).to_string()
+    }
+
+    /// One sweep, as a schedule makes it.
+    fn sweep(&mut self) -> Told {
+        self.watch(0)
+    }
+
+    /// A scheduled watch of so many seconds.
+    fn watch(&mut self, seconds: u64) -> Told {
+        self.tell(&eipwatch::sim::world::schedule_event(), seconds)
+    }
+
+    /// A command or an event, now.
+    fn send(&mut self, payload: &Value) -> Told {
+        self.tell(payload, 0)
+    }
+
+    fn tell(&mut self, payload: &Value, seconds: u64) -> Told {
+        let began_ms = self.now_ms();
+        self.world.settings.watch = Duration::from_secs(seconds);
+        let handle = self.world.invoke(payload, began_ms);
+        let before = self.world.ec2.calls().len();
+        self.world.run();
+        let calls = self.changes_from(before);
+        let ended_ms = self.world.ended_ms(handle).expect("it ended");
+        let told = Told { handle, report: self.answer(handle), calls, began_ms, ended_ms };
+        assert_eq!(self.world.misbehaved, Vec::<String>::new());
+        told
+    }
+
+    /// What an invocation answered.
+    fn answer(&self, handle: Handle) -> Report {
+        self.world.report(handle).cloned().unwrap_or_else(|| panic!("no answer: {:?}", self.world.ending(handle)))
+    }
+
+    /// How a command was refused.
+    fn bad_request(&mut self, payload: &Value) -> String {
+        let now_ms = self.now_ms();
+        let handle = self.world.invoke(payload, now_ms);
+        self.world.run();
+        match self.world.ending(handle) {
+            Some(Ending::BadRequest(bad)) => bad.to_string(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    /// The calls from the n-th on that changed something or tried to.
+    fn changes_from(&self, n: usize) -> Vec<String> {
+        let of = |call: &Call| Some(self.change(call.change.as_deref()?, call.code));
+        self.world.ec2.calls().iter().skip(n).filter_map(of).flatten().collect()
+    }
+
+    /// All calls so far that changed something or tried to.
+    fn changes(&self) -> Vec<String> {
+        self.changes_from(0)
+    }
+
+    /// A tag that one call writes on several resources counts as several.
+    fn change(&self, request: &Request, code: Option<&str>) -> Vec<String> {
+        let texts = match request {
+            Request::AssociateAddress { interface, dry_run, .. } => {
+                let of = |id: &&Id| self.world.ec2.interfaces_of(id).any(|nic| nic.id == *interface);
+                let to = self.world.nodes.iter().find(of).map_or_else(|| "?".to_owned(), |id| self.name(id));
+                vec![format!("{} {to}", if *dry_run { "ask" } else { "associate" })]
+            }
+            Request::CreateTags { resources, tags, .. } => {
+                let key = tags.first().map(|(key, _)| key.strip_prefix("eipwatch:").unwrap_or(key)).unwrap_or_default();
+                resources.iter().map(|id| format!("tag {key} {}", self.name(id))).collect()
+            }
+            other => vec![format!("{:?}", other.api())],
+        };
+        let error = code.map_or_else(String::new, |code| format!(": {code}"));
+        texts.into_iter().map(|text| format!("{text}{error}")).collect()
+    }
+
+    /// A node's letter, an address's number.
+    fn name(&self, id: &str) -> String {
+        let letter = |n: usize| char::from(b'A' + u8::try_from(n.min(25)).unwrap_or(25)).to_string();
+        let node = self.world.nodes.iter().position(|node| **node == *id).map(letter);
+        let address = || self.world.addresses.iter().position(|address| **address == *id).map(|n| n.to_string());
+        node.or_else(address).unwrap_or_else(|| id.to_owned())
+    }
+
+    /// Who holds an address by EC2's own truth: a letter; `-`: nobody; else what it is.
+    fn holder(&self, number: usize) -> String {
+        match self.world.ec2.association(&self.world.address(number)) {
+            None => "-".to_owned(),
+            Some(at) => at.instance.as_ref().map_or_else(|| at.interface.to_string(), |id| self.name(id)),
+        }
+    }
+
+    fn refuse(&mut self, node: usize) {
+        self.service(node, Behaviour::Refuse);
+    }
+
+    fn serve(&mut self, node: usize) {
+        self.service(node, SERVES);
+    }
+
+    fn service(&mut self, node: usize, behaviour: Behaviour) {
+        let id = self.world.node(node);
+        self.world.service(&id, behaviour);
+    }
+
+    fn tag_node(&mut self, node: usize, key: &str, value: &str) {
+        let id = self.world.node(node);
+        self.world.tag(&id, key, value);
+    }
+
+    fn tag_address(&mut self, address: usize, key: &str, value: &str) {
+        let id = self.world.address(address);
+        self.world.tag(&id, key, value);
+    }
+
+    /// One of eipwatch's tags of a node; empty where there is none.
+    fn node_tag(&self, node: usize, key: &str) -> String {
+        self.tag_of(&self.world.node(node), key)
+    }
+
+    fn address_tag(&self, address: usize, key: &str) -> String {
+        self.tag_of(&self.world.address(address), key)
+    }
+
+    fn tag_of(&self, id: &str, key: &str) -> String {
+        self.world.ec2.tags(id).and_then(|tags| tags.get(&format!("eipwatch:{key}"))).cloned().unwrap_or_default()
+    }
+
+    fn stop_node(&mut self, node: usize) {
+        let (id, now_ms) = (self.world.node(node), self.epoch_ms());
+        assert!(self.world.ec2.stop_instance(&id, now_ms));
+    }
+
+    /// Somebody moves an address by hand, to a node or nowhere.
+    fn by_hand(&mut self, address: usize, node: Option<usize>) {
+        let (id, now_ms) = (self.world.address(address), self.epoch_ms());
+        let node = node.map(|number| self.world.node(number));
+        let place = node.as_ref().map_or(Place::Nowhere, |id| Place::Instance(id));
+        assert!(self.world.ec2.move_by_hand(&id, place, now_ms));
+    }
+
+    fn public_ip(&self, address: usize) -> String {
+        self.world.ec2.elastic_ip(&self.world.address(address)).map(|ip| ip.to_string()).unwrap_or_default()
+    }
+
+    /// What an answer decided of the n-th address: `move holder-gone to B`.
+    fn says(&self, told: &Told, address: usize) -> String {
+        told.address(address).decision.as_ref().map_or_else(|| "nothing".to_owned(), |decision| self.words(decision))
+    }
+
+    fn words(&self, decision: &Decision) -> String {
+        let kind = format!("{:?}", decision.kind).to_lowercase();
+        let to = decision.to.as_ref().map_or_else(String::new, |id| format!(" to {}", self.name(id.as_str())));
+        let would = decision.would.as_ref().map_or_else(String::new, |would| format!(" ({})", self.words(would)));
+        format!("{kind} {}{to}{would}", decision.why)
+    }
+
+    /// What an invocation decided one after the other, as its log tells.
+    fn decided(&self, handle: Handle) -> Vec<String> {
+        let of = |record: &Record| match record {
+            Record::Decision { decision, .. } => Some(self.words(decision)),
+            _ => None,
+        };
+        self.world.log(handle).iter().filter_map(of).collect()
+    }
+
+    /// One sweep that must decide so, move so, and end with this holder.
+    #[track_caller]
+    fn expect(&mut self, says: &str, calls: &[&str], holder: &str) -> Told {
+        let told = self.sweep();
+        self.check(&told, says, calls, holder);
+        told
+    }
+
+    /// An event or command that must decide so, move so, and end with this holder.
+    #[track_caller]
+    fn expect_of(&mut self, payload: &Value, says: &str, calls: &[&str], holder: &str) -> Told {
+        let told = self.send(payload);
+        self.check(&told, says, calls, holder);
+        told
+    }
+
+    #[track_caller]
+    fn check(&self, told: &Told, says: &str, calls: &[&str], holder: &str) {
+        let text = told.address(0).decision.as_ref().map(|decision| decision.text.clone()).unwrap_or_default();
+        // Tags are written beside the move: their order says nothing.
+        let sorted = |mut calls: Vec<String>| {
+            calls.sort();
+            calls
+        };
+        let expected = sorted(calls.iter().map(ToString::to_string).collect());
+        let found = (self.says(told, 0), sorted(told.calls.clone()), self.holder(0));
+        assert_eq!(found, (says.to_owned(), expected, holder.to_owned()), "{text} {:?}", told.report.error);
+        let shown = told.address(0).holder.as_ref().map(|id| self.name(id.as_str()));
+        if holder.len() == 1 && holder != "-" {
+            assert_eq!(shown.as_deref(), Some(holder), "the answer's own holder");
+        }
+    }
+}
+
+impl Told {
+    fn cluster(&self) -> &ClusterReport {
+        self.report.clusters.first().expect("a cluster")
+    }
+
+    fn address(&self, n: usize) -> &AddressReport {
+        self.cluster().addresses.get(n).expect("an address")
+    }
+
+    fn node(&self, n: usize) -> &NodeReport {
+        self.cluster().nodes.get(n).expect("a node")
+    }
+
+    /// A node's verdict and what its checks said, for the check that begins so.
+    fn evidence(&self, node: usize, check: &str) -> (Option<bool>, String) {
+        let found = self.node(node).evidence.iter().find(|evidence| evidence.check.starts_with(check));
+        found.map(|evidence| (evidence.ok, evidence.text.clone())).unwrap_or_else(|| (None, "no such check".to_owned()))
+    }
+
+    /// All problems, one a line.
+    fn problems(&self) -> String {
+        let of = self.report.clusters.iter().flat_map(|cluster| &cluster.problems);
+        of.chain(&self.report.problems).cloned().collect::<Vec<_>>().join("\n")
+    }
+
+    fn text(&self) -> &str {
+        self.address(0).decision.as_ref().map_or("", |decision| &decision.text)
+    }
+
+    fn took_ms(&self) -> u64 {
+        self.ended_ms - self.began_ms
+    }
+
+    #[track_caller]
+    fn problem(&self, part: &str) {
+        assert!(self.problems().contains(part), "no problem says {part:?}:\n{}", self.problems());
+    }
+}

@@ -1,0 +1,293 @@
+//! Clusters of every shape: who is taken, and where an address may sit.
+
+use eipwatch::core::event::Shard;
+use eipwatch::core::model::ClusterName;
+use eipwatch::embedded::ec2::{Id, InstanceSpec, Place, tags};
+use eipwatch::sim::world::{SERVES, World};
+use serde_json::json;
+
+use super::{A, B, C, Scene};
+
+/// Two addresses on two nodes, each the other's stand-by: address 0 belongs on A, address 1 on B.
+fn crossed() -> Scene {
+    let mut scene = Scene::new(2, 2);
+    let (a, b) = (scene.node(A), scene.node(B));
+    scene.tag_address(0, "prefer", &a);
+    scene.tag_address(1, "prefer", &b);
+    scene.by_hand(1, Some(B));
+    scene.season();
+    scene
+}
+
+/// Candidates are taken in this order: `prefer`, priority, fewest addresses held, smallest instance id.
+#[test]
+fn candidates_are_taken_in_order() {
+    // The smallest id.
+    let mut scene = Scene::seasoned(1, 4);
+    scene.stop_node(A);
+    scene.sweep();
+    assert_eq!(scene.holder(0), "B");
+    // Fewest held, ahead of the id: B holds the other address.
+    let mut scene = Scene::seasoned(2, 4);
+    scene.by_hand(1, Some(B));
+    scene.stop_node(A);
+    scene.sweep();
+    assert_eq!(scene.holder(0), "C");
+    // Priority, ahead of fewest held.
+    let mut scene = Scene::seasoned(2, 4);
+    scene.by_hand(1, Some(B));
+    scene.tag_node(B, "priority", "101");
+    scene.stop_node(A);
+    scene.sweep();
+    assert_eq!(scene.holder(0), "B");
+    // `prefer`, ahead of priority.
+    let mut scene = Scene::seasoned(1, 4);
+    let c = scene.node(C);
+    scene.tag_node(B, "priority", "1000");
+    scene.tag_address(0, "prefer", &c);
+    scene.stop_node(A);
+    scene.sweep();
+    assert_eq!(scene.holder(0), "C");
+}
+
+/// Two addresses of a node that dies go to two nodes: each counts what the one before was given.
+#[test]
+fn addresses_are_spread_over_the_nodes() {
+    let mut scene = Scene::seasoned(2, 3);
+    scene.stop_node(A);
+    scene.sweep();
+    assert_eq!((scene.holder(0), scene.holder(1)), ("B".to_owned(), "C".to_owned()));
+}
+
+/// Two addresses on two nodes: one dies, the other holds both; with `failback=auto` each goes home again.
+#[test]
+fn two_nodes_stand_in_for_each_other_and_go_home() {
+    let mut scene = crossed();
+    scene.tag_address(0, "policy", "failback=auto stable=10s");
+    scene.tag_address(1, "policy", "failback=auto stable=10s");
+    scene.refuse(B);
+    let told = scene.sweep();
+    assert_eq!((scene.holder(0), scene.holder(1)), ("A".to_owned(), "A".to_owned()), "{}", told.text());
+    let places: Vec<_> =
+        (0..2).filter_map(|n| scene.ec2.association(&scene.address(n)).map(|at| at.private_ip)).collect();
+    assert_ne!(places[0], places[1], "each has its own private address");
+    scene.serve(B);
+    scene.watch(40);
+    assert_eq!((scene.holder(0), scene.holder(1)), ("A".to_owned(), "B".to_owned()));
+    assert_eq!(scene.ec2.displacements().count(), 0);
+}
+
+/// Two addresses on two nodes with one private address each: no place for both is a block, not a displacement.
+#[test]
+fn two_nodes_without_spare_addresses_block_and_displace_nobody() {
+    let mut scene = Scene::new(1, 2);
+    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
+    let (b, now_ms) = (scene.node(B), scene.epoch_ms());
+    scene.ec2.move_by_hand(&second, Place::Instance(&b), now_ms);
+    scene.world.addresses.push(second);
+    scene.season();
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert_eq!(
+        (scene.says(&told, 0), scene.holder(0), scene.holder(1)),
+        ("blocked no-free-private-address".to_owned(), "A".to_owned(), "B".to_owned())
+    );
+    assert!(!told.cluster().ready);
+}
+
+/// `eipwatch:address` names the private address that is to carry the Elastic IP, on a second interface, too.
+#[test]
+fn the_private_address_can_be_named() {
+    let mut scene = Scene::pair();
+    let b = scene.node(B);
+    let nic = scene.ec2.add_interface(&b, 1).expect("an interface");
+    let ip = scene.ec2.interfaces_of(&nic).next().expect("it").private_ips[0];
+    scene.tag_node(B, "address", &ip.to_string());
+    scene.tag_node(B, "check", "ec2");
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert_eq!(scene.holder(0), "B", "{}", told.text());
+    let at = scene.ec2.association(&scene.address(0)).expect("somewhere");
+    assert_eq!((at.private_ip, &at.interface), (ip, &nic));
+}
+
+/// A node in another network border group is no candidate, and vetoes say so.
+#[test]
+fn another_border_group_is_no_candidate() {
+    let mut scene = Scene::new(1, 1);
+    let spec = InstanceSpec {
+        zone: "us-west-2-lax-1a".to_owned(),
+        border_group: "us-west-2-lax-1".to_owned(),
+        tags: tags([("eipwatch:cluster", "web")]),
+        ..InstanceSpec::default()
+    };
+    let far = scene.ec2.add_instance(spec);
+    scene.world.nodes.push(far.clone());
+    scene.world.service(&far, SERVES);
+    scene.tag_address(0, "check", "ec2");
+    scene.season();
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+    let vetoes = told.address(0).decision.as_ref().map(|decision| decision.vetoes.join("; ")).unwrap_or_default();
+    assert!(vetoes.contains("border group"), "{vetoes}");
+    assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
+}
+
+/// A node in several clusters has a health tag for each, is judged in each, and serves each from an address of its own.
+#[test]
+fn a_node_in_several_clusters_has_a_health_tag_for_each() {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_node(B, "cluster", "web db");
+    let db = scene.ec2.add_address(tags([("eipwatch:cluster", "db"), ("eipwatch:check", "tcp:5432")]));
+    scene.world.addresses.push(db);
+    let b = scene.node(B);
+    scene.add_private_ip(&b);
+    scene.service_on(&b, 5_432, SERVES);
+    scene.by_hand(1, Some(B));
+    scene.sweep();
+    assert!(scene.node_tag(B, "health:web").starts_with("verdict=healthy"), "{}", scene.node_tag(B, "health:web"));
+    assert!(scene.node_tag(B, "health:db").starts_with("verdict=healthy"), "{}", scene.node_tag(B, "health:db"));
+    assert_eq!((scene.node_tag(B, "health"), scene.node_tag(A, "health:web")), (String::new(), String::new()));
+    // In `db` it fails, in `web` it does not; and `web`'s address finds its place beside `db`'s.
+    scene.service_on(&b, 5_432, eipwatch::sim::world::Behaviour::Refuse);
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert_eq!((scene.holder(0), scene.holder(1)), ("B".to_owned(), "B".to_owned()), "{:?}", told.report.clusters);
+    assert!(scene.node_tag(B, "health:db").starts_with("verdict=unhealthy"), "{}", scene.node_tag(B, "health:db"));
+    assert_eq!(scene.ec2.displacements().count(), 0);
+}
+
+/// Nodes that appear and vanish are taken and forgotten while a watch runs.
+#[test]
+fn nodes_appear_and_vanish() {
+    let mut scene = Scene::seasoned(1, 1);
+    let began_ms = scene.now_ms();
+    scene.at(began_ms + 5_000, |world| {
+        world.add_node();
+    });
+    scene.at(began_ms + 40_000, |world| {
+        let (a, now_ms) = (world.node(A), world.now().as_millis());
+        world.ec2.terminate_instance(&a, now_ms);
+    });
+    let told = scene.watch(55);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-gone to B".to_owned(), "B".to_owned()));
+    let mut scene = Scene::pair();
+    scene.stop_node(B);
+    let b = scene.node(B);
+    let now_ms = scene.epoch_ms();
+    scene.ec2.terminate_instance(&b, now_ms);
+    scene.pass(2 * 3_600_000);
+    let told = scene.expect("stay healthy", &[], "A");
+    assert_eq!(told.cluster().nodes.len(), 1);
+}
+
+/// An address without a holder at first deployment goes to the best candidate.
+#[test]
+fn an_address_without_a_holder_at_first_deployment() {
+    let mut scene = Scene::new(1, 3);
+    let c = scene.node(C);
+    scene.tag_address(0, "prefer", &c);
+    scene.by_hand(0, None);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move no-holder to C".to_owned(), "C".to_owned()));
+    assert!(scene.address_tag(0, "state").contains(" from=none why=no-holder"), "{}", scene.address_tag(0, "state"));
+}
+
+/// A recovered address comes back without tags: it is not watched, and the cluster says what is missing.
+#[test]
+fn a_recovered_address_is_not_watched_until_it_is_tagged() {
+    let mut scene = Scene::pair();
+    let (ip, now_ms) = (scene.address(0), scene.epoch_ms());
+    let back = scene.ec2.release_and_recover_address(&ip, now_ms).expect("recovered");
+    let told = scene.sweep();
+    told.problem("no Elastic IP carries eipwatch:cluster=web");
+    assert_eq!(told.calls, Vec::<String>::new());
+    scene.world.addresses = vec![back];
+    scene.tag_address(0, "cluster", "web");
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move no-holder to A".to_owned(), "A".to_owned()));
+}
+
+/// Clusters that carry different checks or policies: those of the smallest allocation id serve, and problems say so.
+#[test]
+fn different_policies_within_a_cluster_are_a_problem() {
+    let mut scene = Scene::seasoned(2, 2);
+    scene.tag_address(1, "policy", "fall=1");
+    scene.tag_address(1, "check", "tcp:1");
+    let told = scene.sweep();
+    told.problem(&format!("eipwatch:policy on {}", scene.address(1)));
+    told.problem(&format!("eipwatch:check on {}", scene.address(1)));
+    assert_eq!((scene.holder(0), scene.holder(1)), ("A".to_owned(), "A".to_owned()));
+    assert_eq!(told.evidence(A, "tcp:1").1, "no such check");
+}
+
+/// `mode` and `prefer` are each address's own.
+#[test]
+fn mode_and_prefer_are_each_addresses_own() {
+    let mut scene = Scene::seasoned(2, 3);
+    scene.tag_address(0, "mode", "manual");
+    let c = scene.node(C);
+    scene.tag_address(1, "prefer", &c);
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert_eq!(scene.says(&told, 0), "stay manual-mode (move holder-gone to B)");
+    assert_eq!((scene.holder(0), scene.holder(1)), ("A".to_owned(), "C".to_owned()));
+}
+
+/// A shard is the clusters whose name's FNV-1a 64 hash, modulo its count, is its index; all shards cover each cluster once.
+#[test]
+fn shards_cover_each_cluster_once() {
+    let mut scene = Scene { world: World::new(1) };
+    let names: Vec<String> = (0..12).map(|n| format!("c{n}")).collect();
+    for name in &names {
+        scene.ec2.add_instance(InstanceSpec { tags: tags([("eipwatch:cluster", name)]), ..InstanceSpec::default() });
+        scene.ec2.add_address(tags([("eipwatch:cluster", name)]));
+    }
+    scene.settle();
+    let mut seen: Vec<String> = Vec::new();
+    for index in 0..4 {
+        let told = scene.send(&json!({"shard": format!("{index}/4")}));
+        let swept: Vec<String> = told.report.clusters.iter().map(|cluster| cluster.cluster.to_string()).collect();
+        scene.world.settings.shard = Shard::parse(&format!("{index}/4")).ok();
+        let by_environment = scene.sweep();
+        scene.world.settings.shard = None;
+        assert_eq!(by_environment.report.clusters.len(), swept.len(), "{index}");
+        seen.extend(swept);
+    }
+    seen.sort();
+    let mut expected = names.clone();
+    expected.sort();
+    assert_eq!(seen, expected);
+    // FNV-1a 64 of "web" is 0x9c3fcc19158c4b1c by the reference algorithm; computed here anew.
+    let hash = b"web"
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let shard = Shard::parse(&format!("{}/4", hash % 4)).expect("a shard");
+    assert!(shard.covers(&ClusterName::from("web")));
+}
+
+/// One broken cluster never keeps the others from being swept.
+#[test]
+fn one_broken_cluster_does_not_keep_the_others() {
+    let mut scene = Scene::pair();
+    let spec = InstanceSpec { tags: tags([("eipwatch:cluster", "db")]), ..InstanceSpec::default() };
+    let (first, second): (Id, Id) = (scene.ec2.add_instance(spec.clone()), scene.ec2.add_instance(spec));
+    let db = scene.ec2.add_address(tags([("eipwatch:cluster", "db")]));
+    let now_ms = scene.epoch_ms();
+    scene.ec2.move_by_hand(&db, Place::Instance(&first), now_ms);
+    scene.season();
+    // Both fail; of `db` nothing may be changed.
+    use eipwatch::embedded::ec2::Api;
+    use eipwatch::embedded::faults::Rule;
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress).naming(&db));
+    let now_ms = scene.epoch_ms();
+    scene.ec2.stop_instance(&first, now_ms);
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert_eq!(scene.holder(0), "B");
+    assert_eq!(scene.ec2.holder(&db), Some(&first));
+    let error = told.report.error.clone().unwrap_or_default();
+    assert!(error.starts_with("db: ") && error.contains("UnauthorizedOperation"), "{error}");
+    assert_ne!(first, second);
+}

@@ -1,0 +1,687 @@
+//! The thirteen rules that must always be true, each by the cases in which it would be broken most easily.
+
+use eipwatch::embedded::ec2::{Api, Attachment, Cause, Place, State, tags};
+use eipwatch::embedded::faults::{Fault, Rule, Shown};
+use eipwatch::sim::world::{Behaviour, SERVES, START_MS, state_event};
+use serde_json::json;
+
+use super::{A, B, C, Scene};
+
+/// Rule 1: whatever speaks against a node as a candidate keeps the address away from it.
+#[test]
+fn rule_1_only_a_candidate_gets_the_address() {
+    type Spoil = fn(&mut Scene);
+    let cases: [(&str, Spoil); 6] = [
+        ("drain", |scene| scene.tag_node(B, "mode", "drain")),
+        ("its mode cannot be read", |scene| scene.tag_node(B, "mode", "draining?")),
+        ("unhealthy", |scene| scene.refuse(B)),
+        ("stopping", |scene| scene.stop_node(B)),
+        ("is none of its private addresses", |scene| scene.tag_node(B, "address", "10.9.9.9")),
+        ("leaving (agent)", |scene| {
+            let beat = format!("seq=1 at={} status=leaving every=5s", scene.time_in(0));
+            scene.tag_node(B, "heartbeat", &beat);
+        }),
+    ];
+    for (veto, spoil) in cases {
+        let mut scene = Scene::pair();
+        spoil(&mut scene);
+        scene.refuse(A);
+        let told = scene.sweep();
+        assert_eq!(scene.holder(0), "A", "{veto}");
+        assert!(!told.node(B).candidate && !told.cluster().ready, "{veto}");
+        let vetoes = told.address(0).decision.as_ref().map(|decision| decision.vetoes.join("; ")).unwrap_or_default();
+        assert!(vetoes.contains(&*scene.node(B)) && vetoes.contains(veto), "{veto}: {vetoes}");
+    }
+}
+
+/// Rule 1: a node that was remembered as healthy is no candidate before its own probes have passed in this invocation.
+#[test]
+fn rule_1_memory_makes_no_candidate() {
+    let mut scene = Scene::pair();
+    scene.service(B, Behaviour::Silent);
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+}
+
+/// Rule 2: a healthy holder keeps the address though a better node is there: no failback unless the policy says so.
+#[test]
+fn rule_2_a_healthy_holder_keeps_the_address() {
+    let mut scene = Scene::pair();
+    scene.tag_node(B, "priority", "1000");
+    scene.expect("stay healthy", &[], "A");
+    scene.pass(120_000);
+    let told = scene.watch(100);
+    scene.check(&told, "stay healthy", &[], "A");
+}
+
+/// Rule 3: nobody is a candidate: it stays, and a holder that is gone leaves it to the best running node all the same.
+#[test]
+fn rule_3_last_resort_takes_them_in_order() {
+    // One of each kind; the best is taken away in turn.
+    type Worsen = fn(&mut Scene, usize);
+    let drain: Worsen = |scene, n| scene.tag_node(n, "mode", "drain");
+    let unknown: Worsen = |scene, n| scene.tag_node(n, "check", "heartbeat");
+    let unhealthy: Worsen = |scene, n| scene.refuse(n);
+    let leaving: Worsen = |scene, n| {
+        let beat = format!("seq=1 at={} status=leaving every=5s", scene.time_in(0));
+        scene.tag_node(n, "heartbeat", &beat);
+    };
+    let kinds: [(&str, Worsen); 4] =
+        [("draining", drain), ("unknown", unknown), ("unhealthy", unhealthy), ("leaving", leaving)];
+    for first in 0..kinds.len() {
+        let mut scene = Scene::seasoned(1, 5);
+        // The worst have the smallest ids, so that only the order of kinds can decide.
+        let rest: Vec<_> = kinds.iter().skip(first).rev().enumerate().collect();
+        for (n, (_, worsen)) in &rest {
+            worsen(&mut scene, n + 1);
+        }
+        for n in rest.len() + 1..5 {
+            let (id, now_ms) = (scene.node(n), scene.epoch_ms());
+            scene.ec2.terminate_instance(&id, now_ms);
+        }
+        scene.stop_node(A);
+        let told = scene.sweep();
+        let (name, best) = (kinds[first].0, rest.len());
+        assert_eq!(scene.holder(0), scene.name(&scene.node(best)), "{name}: {}", told.text());
+        assert!(scene.says(&told, 0).starts_with("move last-resort"), "{name}: {}", told.text());
+        let at_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0;
+        assert!(at_ms - told.began_ms <= 5_000, "{name}: after {} ms", at_ms - told.began_ms);
+    }
+}
+
+/// Rule 3: while nodes have not settled a rescue waits at most 5 s.
+#[test]
+fn rule_3_a_rescue_waits_at_most_five_seconds_for_nodes_that_do_not_settle() {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "policy", "fall=20 rise=20 fast=1s");
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert_eq!(scene.holder(0), "B");
+    let at_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0;
+    assert!((1_000..=5_000).contains(&at_ms), "{at_ms} ms; {}", scene.says(&told, 0));
+}
+
+/// Rule 3: when all nodes fail at once the address stays, in every form of blindness.
+#[test]
+fn rule_3_blindness_moves_nothing() {
+    for behaviour in [Behaviour::Silent, Behaviour::Hang, Behaviour::Refuse, Behaviour::Status(503)] {
+        let mut scene = Scene::seasoned(1, 3);
+        for node in [A, B, C] {
+            scene.service(node, behaviour);
+        }
+        let told = scene.watch(30);
+        assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+        assert!(told.report.ok, "{behaviour:?}");
+    }
+}
+
+/// Rule 4: neither the brake, nor settling, nor `stable`, nor failing status checks hold back a rescue in `auto` mode.
+#[test]
+fn rule_4_nothing_holds_back_a_rescue() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "max_moves=1 stable=1h");
+    scene.refuse(A);
+    scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    scene.serve(A);
+    // Within the settling of 30 s and with the brake on.
+    scene.stop_node(B);
+    scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeInstanceStatus));
+    scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::CreateTags));
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-gone to A".to_owned(), "A".to_owned()));
+}
+
+/// Rule 5: with the moves used up, a move off an unhealthy holder waits until both have been so for `stable`.
+#[test]
+fn rule_5_the_brake_waits_for_stable_evidence() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "max_moves=1 window=1h stable=30s");
+    scene.refuse(A);
+    scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    scene.pass(60_000);
+    scene.serve(A);
+    scene.season();
+    scene.refuse(B);
+    let failed_ms = scene.now_ms();
+    let told = scene.watch(55);
+    assert_eq!(scene.says(&told, 0), "move holder-unhealthy to A");
+    assert!(scene.decided(told.handle).contains(&"blocked max-moves".to_owned()), "{:?}", scene.decided(told.handle));
+    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0;
+    assert!((30_000..=33_500).contains(&(moved_ms - failed_ms)), "{} ms", moved_ms - failed_ms);
+}
+
+/// Rule 5: a break in the evidence begins `stable` anew.
+#[test]
+fn rule_5_a_break_in_the_evidence_begins_stable_anew() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "max_moves=1 window=1h stable=30s");
+    scene.refuse(A);
+    scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    scene.pass(60_000);
+    scene.serve(A);
+    scene.season();
+    scene.refuse(B);
+    let began_ms = scene.now_ms();
+    // One probe of the holder passes after 20 s.
+    scene.at(began_ms + 20_000, |world| world.service(&world.node(B), SERVES));
+    scene.at(began_ms + 21_000, |world| world.service(&world.node(B), Behaviour::Refuse));
+    let told = scene.watch(55);
+    assert_eq!(scene.says(&told, 0), "move holder-unhealthy to A", "{}", told.text());
+    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
+    assert!(moved_ms >= 50_000, "{moved_ms} ms");
+}
+
+/// Rule 5: `move` ends the brake early; leaving and drain are neither held nor counted.
+#[test]
+fn rule_5_a_command_ends_the_brake_and_drain_passes_it() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "max_moves=1 stable=1h");
+    scene.refuse(A);
+    scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    scene.pass(40_000);
+    scene.serve(A);
+    scene.season();
+    // Drained, it goes though the moves are used up, and the drain is not counted.
+    scene.tag_node(B, "mode", "drain");
+    scene.expect("move holder-draining to A", &["associate A", "tag state 0"], "A");
+    assert_eq!(scene.address_tag(0, "state").matches("Z").count(), 2, "since and one move");
+    scene.tag_node(B, "mode", "active");
+    scene.pass(40_000);
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert_eq!(scene.says(&told, 0), "blocked max-moves");
+    let told = scene.send(&json!({"action": "move"}));
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move manual to B".to_owned(), "B".to_owned()));
+    // From now on it is free again.
+    scene.pass(40_000);
+    scene.serve(A);
+    scene.season();
+    scene.refuse(B);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to A".to_owned(), "A".to_owned()));
+}
+
+/// Rule 5: within one invocation the brake holds even where its memory is lost each time.
+#[test]
+fn rule_5_the_brake_holds_without_memory_within_an_invocation() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "max_moves=2 window=1h stable=1h");
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::CreateTags));
+    // The holder is always the one that fails.
+    for step in 0..20 {
+        let at_ms = scene.now_ms() + 2_000 + step * 5_000;
+        scene.at(at_ms, |world| {
+            let holder = world.holder(&world.address(0)).unwrap_or(0);
+            for n in [A, B] {
+                world.service(&world.node(n), if n == holder { Behaviour::Refuse } else { SERVES });
+            }
+        });
+    }
+    let told = scene.watch(100);
+    assert_eq!(scene.world.moves(&scene.address(0)).len(), 2, "{:?}", scene.decided(told.handle));
+}
+
+/// Rule 5: the brake holds failbacks, too.
+#[test]
+fn rule_5_a_failback_waits_for_the_brake() {
+    let mut scene = Scene::pair();
+    scene.tag_node(A, "priority", "200");
+    scene.tag_address(0, "policy", "failback=auto stable=5s max_moves=1");
+    scene.refuse(A);
+    scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    scene.serve(A);
+    let told = scene.watch(30);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked max-moves".to_owned(), "B".to_owned()));
+}
+
+/// Rule 6: a private address that another Elastic IP took since the last reading is not taken from it.
+#[test]
+fn rule_6_no_elastic_ip_is_displaced() {
+    let mut scene = Scene::pair();
+    let other = scene.ec2.add_address(tags([]));
+    scene.refuse(A);
+    let at_ms = scene.now_ms() + 200;
+    let placed = other.clone();
+    scene.at(at_ms, move |world| {
+        let (b, now_ms) = (world.node(B), world.now().as_millis());
+        world.ec2.move_by_hand(&placed, Place::Instance(&b), now_ms);
+    });
+    let told = scene.watch(20);
+    assert_eq!(scene.ec2.displacements().count(), 0);
+    assert_eq!(scene.ec2.holder(&other), Some(&scene.node(B)));
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked no-free-private-address".to_owned(), "A".to_owned()));
+}
+
+/// Rule 6: of two private addresses the free one is taken.
+#[test]
+fn rule_6_a_free_secondary_address_is_used() {
+    let mut scene = Scene::pair();
+    let (b, other) = (scene.node(B), scene.ec2.add_address(tags([])));
+    let spare = scene.add_private_ip(&b).expect("a second address");
+    let now_ms = scene.epoch_ms();
+    scene.ec2.move_by_hand(&other, Place::Instance(&b), now_ms);
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+    let at = scene.ec2.association(&scene.address(0)).map(|at| at.private_ip);
+    assert_eq!((at, scene.ec2.displacements().count()), (Some(spare), 0));
+}
+
+/// Rule 7: a move that somebody made within the cluster is adopted, recorded as `external` and counted; nothing is moved.
+#[test]
+fn rule_7_what_others_moved_is_adopted_and_counted() {
+    let mut scene = Scene::pair();
+    scene.send(&json!({"action": "move"}));
+    scene.pass(40_000);
+    scene.by_hand(0, Some(A));
+    let told = scene.expect("stay healthy", &["tag state 0"], "A");
+    let state = scene.address_tag(0, "state");
+    let (a, b) = (scene.node(A), scene.node(B));
+    assert!(state.starts_with(&format!("holder={a} since=")), "{state}");
+    assert!(state.contains(&format!(" from={b} why=external moves=2026-")), "{state}");
+    assert!(told.report.ok);
+    scene.expect("stay healthy", &[], "A");
+}
+
+/// Rule 7: where nothing is remembered, what is found is taken as it is, and nothing recorded.
+#[test]
+fn rule_7_without_memory_nothing_is_recorded() {
+    let mut scene = Scene::pair();
+    scene.by_hand(0, Some(B));
+    scene.expect("stay healthy", &[], "B");
+    assert_eq!(scene.address_tag(0, "state"), "");
+}
+
+/// Rule 7: a NAT gateway's interface is an outsider: left alone and reported, whatever becomes of the nodes.
+#[test]
+fn rule_7_a_nat_gateway_is_left_alone() {
+    let mut scene = Scene::pair();
+    let nat = scene.ec2.nat_gateway_interface();
+    let (address, now_ms) = (scene.address(0), scene.epoch_ms());
+    let ip = scene.ec2.interfaces_of(&nat).next().expect("it").private_ips[0];
+    scene.ec2.move_by_hand(&address, Place::Interface(&nat, ip), now_ms);
+    let told = scene.expect("stay outsider", &[], &nat);
+    told.problem("nat_gateway");
+    assert_eq!(told.address(0).holder, None);
+    let asked = scene.ec2.pages(Api::DescribeNetworkInterfaces);
+    assert_eq!(asked, 1, "asked only when it matters");
+    let told = scene.send(&json!({"action": "move"}));
+    assert_eq!(scene.says(&told, 0), "blocked refused");
+}
+
+/// Rule 7: a holder that only lost its cluster tag is still watched, and left when it fails.
+#[test]
+fn rule_7_a_holder_without_its_tag_is_watched_and_left_when_it_fails() {
+    let mut scene = Scene::pair();
+    scene.send(&json!({"action": "move"}));
+    scene.pass(40_000);
+    let b = scene.node(B);
+    scene.untag(&b, "cluster");
+    let told = scene.expect("stay healthy", &[], "B");
+    told.problem("lost its tag");
+    assert!(!told.report.clusters[0].nodes.iter().any(|node| node.id.as_str() == &*b && node.candidate));
+    scene.refuse(B);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to A".to_owned(), "A".to_owned()));
+}
+
+/// Rule 7: an interface that is attached to nothing, seen twice 10 s apart, is a holder that is gone.
+#[test]
+fn rule_7_a_loose_interface_is_gone_after_ten_seconds() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "ec2");
+    let (a, address, now_ms) = (scene.node(A), scene.address(0), scene.epoch_ms());
+    let nic = scene.ec2.add_interface(&a, 1).expect("a second interface");
+    let ip = scene.ec2.interfaces_of(&nic).next().expect("it").private_ips[0];
+    scene.ec2.move_by_hand(&address, Place::Interface(&nic, ip), now_ms);
+    scene.ec2.detach_interface(&nic, now_ms);
+    let attachment = scene.ec2.interfaces_of(&nic).next().map(|nic| nic.attachment.clone());
+    assert_eq!(attachment, Some(Attachment::None));
+    let began_ms = scene.now_ms();
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-gone to A".to_owned(), "A".to_owned()));
+    let moved_ms = scene.world.moves(&address).last().expect("moved").0 - began_ms;
+    assert!((10_000..12_000).contains(&moved_ms), "{moved_ms} ms");
+}
+
+/// Rule 7: an interface that is attached again within the 10 s is not gone.
+#[test]
+fn rule_7_an_interface_that_is_attached_again_keeps_its_address() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "ec2");
+    let (a, address, now_ms) = (scene.node(A), scene.address(0), scene.epoch_ms());
+    let nic = scene.ec2.add_interface(&a, 1).expect("a second interface");
+    let ip = scene.ec2.interfaces_of(&nic).next().expect("it").private_ips[0];
+    scene.ec2.move_by_hand(&address, Place::Interface(&nic, ip), now_ms);
+    scene.ec2.detach_interface(&nic, now_ms);
+    let back_ms = scene.now_ms() + 5_000;
+    scene.at(back_ms, move |world| {
+        let (a, now_ms) = (world.node(A), world.now().as_millis());
+        world.ec2.attach_interface(&nic, &a, 1, now_ms);
+    });
+    let told = scene.watch(30);
+    assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
+    assert_eq!(scene.holder(0), "A");
+}
+
+/// Rule 8: events delivered twice, late and at once move once, and the calls agree on the target.
+#[test]
+fn rule_8_whatever_is_delivered_twice_moves_once() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 5, max_ms: 300 }));
+    let a = scene.node(A);
+    scene.stop_node(A);
+    let now_ms = scene.now_ms();
+    for delay_ms in [0, 0, 40, 90, 700, 20_000] {
+        let event = state_event(&a, State::Stopping, now_ms);
+        scene.invoke(&event, now_ms + delay_ms);
+    }
+    scene.scheduled(now_ms + 10);
+    scene.run();
+    assert_eq!(scene.world.moves(&scene.address(0)).len(), 1);
+    assert_eq!(scene.holder(0), "B");
+    for handle in 1..=7 {
+        assert!(scene.answer(handle).ok, "{handle}: {:?}", scene.answer(handle).error);
+    }
+}
+
+/// Rule 8: under stale reads racing invocations cause at most one move more than one alone would, and to a candidate.
+#[test]
+fn rule_8_racing_invocations_under_stale_reads_move_once_more_at_most() {
+    for seed in 0..20 {
+        let mut scene = Scene { world: eipwatch::sim::world::World::new(seed) };
+        for _ in 0..3 {
+            scene.add_node();
+        }
+        scene.add_address();
+        scene.settle();
+        scene.season();
+        scene.ec2.faults_mut().extend([
+            Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 8_000 }),
+            Rule::new(Fault::Stale { what: Shown::Tags, up_to_ms: 8_000 }),
+            Rule::new(Fault::Latency { min_ms: 5, max_ms: 200 }),
+        ]);
+        scene.world.settings.watch = std::time::Duration::from_secs(55);
+        let now_ms = scene.now_ms();
+        for delay_ms in [0, 150, 900] {
+            scene.scheduled(now_ms + delay_ms);
+        }
+        scene.at(now_ms + 10_000, |world| world.service(&world.node(A), Behaviour::Refuse));
+        scene.run();
+        let moves = scene.world.moves(&scene.address(0));
+        assert!((1..=2).contains(&moves.len()), "seed {seed}: {moves:?}");
+        assert!(moves.iter().all(|(_, to)| *to != Some(A)), "seed {seed}: {moves:?}");
+    }
+}
+
+/// Rule 8: every move follows a read of the address that is at most 1 s old.
+#[test]
+fn rule_8_the_address_is_read_at_most_a_second_before_it_is_moved() {
+    for latency_ms in [0, 100, 700, 1_900] {
+        let mut scene = Scene::seasoned(1, 3);
+        scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: latency_ms, max_ms: latency_ms }));
+        scene.service(A, Behaviour::Silent);
+        scene.watch(30);
+        let calls: Vec<_> = scene.calls().map(|(at_ms, call)| (at_ms, call.api)).collect();
+        let moved = calls.iter().position(|(_, api)| *api == Api::AssociateAddress).expect("moved");
+        let read = calls[..moved].iter().rev().find(|(_, api)| *api == Api::DescribeAddresses).expect("read");
+        // Both as they arrived at EC2, half a latency after they were sent; the answer came half a latency later.
+        let age_ms = calls[moved].0 - (read.0 + latency_ms);
+        assert!(age_ms <= 1_000 + latency_ms, "latency {latency_ms}: {age_ms} ms");
+        assert_eq!(scene.holder(0), "B");
+    }
+}
+
+/// Rule 8: an invocation that dies after any of its effects leaves what the next sweep finishes.
+#[test]
+fn rule_8_a_crash_between_any_two_calls_is_finished_by_the_next_sweep() {
+    let mut finished = false;
+    for effects in 0..200 {
+        let mut scene = Scene::pair();
+        scene.refuse(A);
+        let now_ms = scene.now_ms();
+        scene.world.settings.watch = std::time::Duration::ZERO;
+        let doomed = scene.scheduled(now_ms);
+        scene.kill_after(doomed, effects);
+        scene.run();
+        finished = scene.report(doomed).is_some();
+        let told = scene.sweep();
+        assert!(told.report.ok, "after {effects}: {:?}", told.report.error);
+        assert_eq!(scene.holder(0), "B", "after {effects}: {}", told.text());
+        assert_eq!(scene.world.moves(&scene.address(0)).len(), 1, "after {effects}");
+        assert!(scene.node_tag(A, "health").starts_with("verdict=unhealthy"), "after {effects}");
+        assert_eq!(scene.sweep().calls, Vec::<String>::new(), "after {effects}: nothing is left to do");
+        if finished {
+            break;
+        }
+    }
+    assert!(finished, "it was let live at last");
+}
+
+/// Rule 9: a failback undoes neither a move by command nor one by others.
+#[test]
+fn rule_9_a_failback_never_undoes_a_move_by_hand() {
+    for by_command in [true, false] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "policy", "failback=auto stable=5s");
+        scene.tag_node(A, "priority", "200");
+        scene.send(&json!({"action": "move"}));
+        if !by_command {
+            scene.pass(40_000);
+            scene.by_hand(0, Some(A));
+            scene.sweep();
+            scene.pass(40_000);
+            scene.by_hand(0, Some(B));
+        }
+        scene.pass(60_000);
+        let told = scene.watch(100);
+        assert_eq!(
+            (scene.says(&told, 0), scene.holder(0)),
+            ("stay healthy".to_owned(), "B".to_owned()),
+            "{by_command}"
+        );
+    }
+}
+
+/// Rule 9: `stable` counts from the later of the preferred node's health and the last move.
+#[test]
+fn rule_9_stable_counts_from_the_later_of_health_and_move() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "failback=auto stable=20s");
+    scene.tag_address(0, "prefer", &scene.node(A).clone());
+    scene.refuse(A);
+    scene.watch(5);
+    assert_eq!(scene.holder(0), "B");
+    let began_ms = scene.now_ms();
+    // It recovers 25 s after the move: the health is the later one.
+    scene.at(began_ms + 25_000, |world| world.service(&world.node(A), SERVES));
+    scene.watch(100);
+    let moves = scene.world.moves(&scene.address(0));
+    let back_ms = moves.last().expect("moved").0 - began_ms;
+    assert_eq!(scene.holder(0), "A");
+    assert!((45_000..=47_000).contains(&back_ms), "{back_ms} ms");
+}
+
+/// Rule 10: success is what EC2 shows: an answer of success without an effect is reported as a failure, after 10 s.
+#[test]
+fn rule_10_success_means_that_ec2_shows_it() {
+    let mut scene = Scene::seasoned(1, 2);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Hollow).on(Api::AssociateAddress));
+    scene.refuse(A);
+    let told = scene.sweep();
+    let tried = &told.address(0).moves;
+    assert!(!told.report.ok && tried.iter().all(|tried| !tried.ok), "{tried:?}");
+    assert_eq!(tried[0].took_ms, 10_000);
+    assert_eq!((scene.holder(0), scene.address_tag(0, "state")), ("A".to_owned(), String::new()));
+}
+
+/// Rule 10: a move that EC2 shows only after 9 s of stale reads has succeeded.
+#[test]
+fn rule_10_stale_reads_after_a_move_are_waited_for() {
+    let mut scene = Scene::pair();
+    let now_ms = scene.epoch_ms();
+    // Reads are at most 8 s old for a while.
+    let stale = Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 8_000 }).between(now_ms, now_ms + 60_000);
+    scene.ec2.faults_mut().push(stale);
+    scene.refuse(A);
+    let told = scene.watch(50);
+    assert!(told.report.ok, "{:?}", told.report.error);
+    assert_eq!(scene.world.moves(&scene.address(0)).len(), 1);
+    assert_eq!(told.address(0).moves.len(), 1);
+    assert_eq!(scene.holder(0), "B");
+}
+
+/// Rule 10: after 30 s a read that shows the previous holder is the truth: it is adopted.
+#[test]
+fn rule_10_settling_ends_after_thirty_seconds() {
+    let mut scene = Scene::pair();
+    let (a, b) = (scene.node(A), scene.node(B));
+    let state = format!("holder={b} since={} from={a} why=holder-unhealthy moves=", scene.time_in(-20));
+    scene.tag_address(0, "state", &state);
+    let told = scene.watch(55);
+    assert!(scene.decided(told.handle).contains(&"stay settling".to_owned()), "{:?}", scene.decided(told.handle));
+    assert_eq!(told.calls, ["tag state 0"]);
+    assert!(scene.address_tag(0, "state").contains(" why=external "), "{}", scene.address_tag(0, "state"));
+}
+
+/// Rule 11: in a zone's disruption ids come from DescribeTags, those that can be described are used, the others are still probed.
+#[test]
+fn rule_11_a_disrupted_zone_is_bisected() {
+    // A is in eu-west-1a, B in b, C in c; A's zone is disrupted and A fails.
+    let mut scene = Scene::seasoned(1, 3);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Zone { zone: "eu-west-1a".to_owned(), unnamed: true }));
+    scene.refuse(A);
+    let told = scene.watch(50);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+    assert!(scene.ec2.pages(Api::DescribeTags) > 0);
+    told.problem("InternalError");
+}
+
+/// Rule 11: a holder that cannot be described is judged by its probes: one that serves keeps the address.
+#[test]
+fn rule_11_a_holder_that_serves_keeps_the_address_in_a_disrupted_zone() {
+    for warm in [true, false] {
+        let mut scene = Scene::seasoned(1, 3);
+        let rule = Rule::new(Fault::Zone { zone: "eu-west-1a".to_owned(), unnamed: true });
+        let from_ms = scene.epoch_ms() + if warm { 10_000 } else { 0 };
+        scene.ec2.faults_mut().push(rule.between(from_ms, u64::MAX));
+        let told = scene.watch(50);
+        assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay healthy".to_owned(), "A".to_owned()), "warm {warm}");
+        assert!(told.node(A).verdict == eipwatch::core::tags::Verdict::Healthy, "warm {warm}: {:?}", told.node(A));
+        assert!(told.cluster().ready, "warm {warm}");
+    }
+}
+
+/// Rule 11: the nodes that cannot be described are no candidates; a holder that fails stays if nobody else can be described.
+#[test]
+fn rule_11_what_cannot_be_described_is_no_candidate() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::new(Fault::Zone { zone: "eu-west-1b".to_owned(), unnamed: true }));
+    scene.refuse(A);
+    let told = scene.watch(30);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+}
+
+/// Rule 11: a holder without probes that cannot be described stays.
+#[test]
+fn rule_11_without_probes_the_holder_stays() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "ec2");
+    scene.season();
+    scene.ec2.faults_mut().push(Rule::new(Fault::Zone { zone: "eu-west-1a".to_owned(), unnamed: true }));
+    let told = scene.watch(50);
+    assert_eq!(scene.holder(0), "A");
+    assert_eq!(told.node(A).verdict, eipwatch::core::tags::Verdict::Unknown);
+    assert!(scene.says(&told, 0).starts_with("stay"), "{}", scene.says(&told, 0));
+}
+
+/// Rule 12: failing reads are tried again with backoff until they work.
+#[test]
+fn rule_12_failing_reads_are_tried_again() {
+    let mut scene = Scene::pair();
+    let now_ms = scene.epoch_ms();
+    scene.stop_node(A);
+    for api in [Api::DescribeAddresses, Api::DescribeInstances] {
+        scene.ec2.faults_mut().push(Rule::error("RequestLimitExceeded").on(api).between(now_ms, now_ms + 9_000));
+    }
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-gone to B".to_owned(), "B".to_owned()));
+    assert!(told.report.ok && told.took_ms() < 15_000, "{} ms", told.took_ms());
+    let reads = scene.calls().filter(|(at_ms, call)| *at_ms >= told.began_ms && call.code.is_some()).count();
+    assert!(reads <= 20, "{reads} calls in 9 s are no backoff");
+}
+
+/// Rule 12: until the deadline, and then it is said what was not done.
+#[test]
+fn rule_12_at_the_deadline_it_says_what_was_not_done() {
+    let mut scene = Scene::pair();
+    scene.world.time_limit_ms = 20_000;
+    scene.ec2.faults_mut().push(Rule::error("RequestLimitExceeded").on(Api::AssociateAddress));
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert!(told.took_ms() <= 20_000, "{} ms", told.took_ms());
+    let error = told.report.error.clone().expect("it failed");
+    assert!(error.contains("RequestLimitExceeded") && error.starts_with("web: "), "{error}");
+    // The next sweep does it.
+    scene.ec2.faults_mut().clear();
+    scene.expect("move holder-unhealthy to B", &["associate B", "tag state 0"], "B");
+}
+
+/// Rule 12: a move whose answer was an error is sent again only while EC2 still shows the old holder.
+#[test]
+fn rule_12_a_move_is_only_sent_again_while_ec2_shows_the_old_holder() {
+    use eipwatch::embedded::ec2::Error;
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 20, max_ms: 20 }));
+    let error = Fault::ErrorAfter(Error::injected("InternalError"));
+    scene.ec2.faults_mut().push(Rule::new(error).on(Api::AssociateAddress));
+    scene.refuse(A);
+    let told = scene.sweep();
+    let sent = told.calls.iter().filter(|call| call.starts_with("associate")).count();
+    assert_eq!((sent, scene.holder(0).as_str(), told.report.ok), (1, "B", true), "{:?}", told.calls);
+    // Lost on its way, it is sent again.
+    let mut scene = Scene::pair();
+    let now_ms = scene.epoch_ms();
+    let rule = Rule::error("InternalError").on(Api::AssociateAddress).between(now_ms, now_ms + 3_000);
+    scene.ec2.faults_mut().push(rule);
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert_eq!((scene.holder(0).as_str(), told.report.ok), ("B", true), "{:?}", told.calls);
+    assert_eq!(scene.world.moves(&scene.address(0)).len(), 1);
+}
+
+/// Rule 13: a watch in quiet calls nothing that changes anything, whatever is configured.
+#[test]
+fn rule_13_in_quiet_nothing_is_changed() {
+    let mut scene = Scene::seasoned(2, 3);
+    scene.tag_address(0, "policy", "failback=auto stable=5s");
+    scene.tag_node(B, "mode", "drain");
+    scene.refuse(C);
+    scene.season();
+    let told = scene.watch(110);
+    assert_eq!(told.calls, Vec::<String>::new());
+    let told = scene.sweep();
+    assert_eq!(told.calls, Vec::<String>::new());
+}
+
+/// Rule 13: a first verdict is a change; the same verdict again is none, though it is another invocation's.
+#[test]
+fn rule_13_a_first_verdict_is_a_change_and_the_same_again_is_none() {
+    let mut scene = Scene::new(1, 3);
+    scene.refuse(C);
+    let told = scene.sweep();
+    assert_eq!(told.calls, ["tag health A", "tag health B", "tag health C"]);
+    assert_eq!(scene.sweep().calls, Vec::<String>::new());
+}
+
+/// Rules 8 and 13: moves are only ever made by calls that name the private address, and displace nobody.
+#[test]
+fn rule_8_moves_are_made_by_single_calls_that_name_the_place() {
+    let mut scene = Scene::seasoned(2, 2);
+    scene.stop_node(A);
+    scene.sweep();
+    let causes: Vec<_> = scene.ec2.history().iter().filter(|it| it.at_ms >= START_MS).map(|it| &it.cause).collect();
+    assert!(causes.len() == 2 && causes.iter().all(|cause| matches!(cause, Cause::Call(_))), "{causes:?}");
+    assert_eq!(scene.ec2.displacements().count(), 0);
+}

@@ -1,0 +1,134 @@
+//! Size: hundreds of addresses at once, a thousand clusters in one sweep.
+
+use std::collections::BTreeMap;
+
+use eipwatch::embedded::ec2::{Api, Id, Place, tags};
+use eipwatch::embedded::faults::{Fault, Rule};
+use eipwatch::sim::world::{Behaviour, START_MS, World};
+
+use super::Scene;
+
+/// Many clusters of two nodes and one address each, the address on the first node.
+fn many(clusters: usize, check: &str) -> (Scene, Vec<(Id, Id, Id)>) {
+    let mut scene = Scene { world: World::new(1) };
+    scene.keep_logs = false;
+    let mut all = Vec::new();
+    for n in 0..clusters {
+        let name = format!("c{n:04}");
+        let (a, b) = (scene.add_node(), scene.add_node());
+        scene.tag(&a, "cluster", &name);
+        scene.tag(&b, "cluster", &name);
+        let ip = scene.ec2.add_address(tags([("eipwatch:cluster", &name), ("eipwatch:check", check)]));
+        let now_ms = scene.ec2.now_ms();
+        scene.ec2.move_by_hand(&ip, Place::Instance(&a), now_ms);
+        all.push((a, b, ip));
+    }
+    scene.settle();
+    (scene, all)
+}
+
+/// 300 addresses at once at AWS's rates: all move, the rescues first, within the time that the rates allow plus 10 %.
+#[test]
+fn three_hundred_addresses_move_within_the_time_that_aws_allows() {
+    let (mut scene, all) = many(300, "ec2");
+    scene.sweep();
+    scene.pass(60_000);
+    let began_ms = scene.epoch_ms();
+    // A third of the holders only drain; they have smaller ids than those that die.
+    for (n, (a, _, _)) in all.iter().enumerate() {
+        if n < 100 {
+            scene.tag(a, "mode", "drain");
+        } else {
+            scene.ec2.stop_instance(a, began_ms);
+        }
+    }
+    scene.ec2.faults_mut().push(Rule::new(Fault::Throttle));
+    let told = scene.sweep();
+    assert!(told.report.ok, "{:?}", told.report.error);
+    let mut moved_ms: BTreeMap<bool, Vec<u64>> = BTreeMap::new();
+    for (n, (_, b, ip)) in all.iter().enumerate() {
+        assert_eq!(scene.ec2.holder(ip), Some(b), "{n}");
+        let at_ms = scene.ec2.history().iter().rev().find(|it| it.allocation == *ip).expect("it").at_ms;
+        moved_ms.entry(n >= 100).or_default().push(at_ms - began_ms);
+    }
+    // 50 at once, then 5 a second.
+    let allowed_ms = (300 - 50) * 1_000 / 5;
+    let last_ms = moved_ms.values().flatten().max().copied().unwrap_or_default();
+    assert!(last_ms <= allowed_ms + allowed_ms / 10, "{last_ms} ms of {allowed_ms} ms");
+    let last_rescue_ms = moved_ms[&true].iter().max().copied().unwrap_or_default();
+    let first_drain_ms = moved_ms[&false].iter().min().copied().unwrap_or_default();
+    assert!(
+        last_rescue_ms <= first_drain_ms,
+        "the last rescue at {last_rescue_ms} ms, the first drain at {first_drain_ms} ms"
+    );
+    assert_eq!(scene.ec2.displacements().count(), 0);
+    assert!(began_ms > START_MS);
+}
+
+/// The same where another program uses half of the rate: all move, only later.
+#[test]
+fn mass_failover_goes_on_when_others_use_the_rate() {
+    let (mut scene, all) = many(60, "ec2");
+    scene.sweep();
+    scene.pass(60_000);
+    let now_ms = scene.epoch_ms();
+    for (a, _, _) in &all {
+        scene.ec2.stop_instance(a, now_ms);
+    }
+    let limit = eipwatch::embedded::faults::Limit { capacity: 5, refill_per_s: 2 };
+    scene.ec2.settings.limits.insert(Api::AssociateAddress, limit);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Throttle));
+    let told = scene.sweep();
+    assert!(told.report.ok, "{:?}", told.report.error);
+    assert!(all.iter().all(|(_, b, ip)| scene.ec2.holder(ip) == Some(b)));
+    let last_ms = scene.ec2.history().iter().map(|it| it.at_ms).max().unwrap_or_default() - now_ms;
+    assert!(last_ms <= 45_000, "{last_ms} ms for 60 at 5, then 2 a second");
+}
+
+/// 1,000 clusters in one sweep: calls grow with pages only, at most 600 probes at once.
+#[test]
+fn a_thousand_clusters_in_one_sweep() {
+    let mut calls = Vec::new();
+    for clusters in [10, 400, 1_000] {
+        let (mut scene, _) = many(clusters, "tcp:8080");
+        let told = scene.sweep();
+        assert_eq!(told.report.clusters.len(), clusters);
+        let reads: u64 = Api::ALL.into_iter().filter(|api| !api.changes()).map(|api| scene.ec2.pages(api)).sum();
+        calls.push(reads);
+    }
+    // One page of addresses whatever their number; a page of instances and statuses for each 1,000.
+    assert_eq!(calls, [3, 3, 5]);
+}
+
+/// At most 600 probes at once, though 2,000 nodes hang; every node is judged in the end.
+#[test]
+fn at_most_six_hundred_probes_at_once() {
+    let (mut scene, all) = many(1_000, "tcp:8080");
+    for (a, b, _) in &all {
+        for id in [a, b] {
+            scene.world.service(id, Behaviour::Silent);
+        }
+    }
+    let told = scene.sweep();
+    assert!(scene.most_probes <= 600 && scene.most_probes > 500, "{}", scene.most_probes);
+    let unsettled = told
+        .report
+        .clusters
+        .iter()
+        .flat_map(|cluster| &cluster.nodes)
+        .filter(|node| node.verdict != eipwatch::core::tags::Verdict::Unhealthy)
+        .count();
+    assert_eq!(unsettled, 0, "after {} ms", told.took_ms());
+}
+
+/// In a quiet watch EC2 is read at most 0.5 times a second, however many clusters there are.
+#[test]
+fn a_quiet_watch_reads_at_most_every_other_second() {
+    let (mut scene, _) = many(200, "ec2");
+    scene.sweep();
+    scene.pass(60_000);
+    let before = scene.ec2.calls().len();
+    let told = scene.watch(110);
+    let made = scene.ec2.calls().len() - before;
+    assert!(made <= 55 && told.calls.is_empty(), "{made} calls in 110 s");
+}

@@ -1,0 +1,262 @@
+//! Tags: what does not parse is a problem that names it, and never moves what would not have been moved otherwise.
+
+use eipwatch::core::tags::Verdict;
+use serde_json::json;
+
+use super::{A, B, Scene};
+
+const ADDRESS_KEYS: [&str; 6] = ["cluster", "check", "policy", "mode", "prefer", "state"];
+const NODE_KEYS: [&str; 7] = ["cluster", "priority", "mode", "check", "address", "health", "heartbeat"];
+
+/// Values that mean nothing: nothing at all, spaces, words, pairs without sense, the longest.
+fn garbage() -> Vec<String> {
+    let mut all: Vec<String> = [
+        "",
+        " ",
+        "?",
+        "=",
+        "= = =",
+        "none",
+        "holder= since=",
+        "holder=i-1 since=yesterday",
+        "verdict=splendid since=2026-11-22T07:30:00Z",
+        "seq=-1 at=now status=ok",
+        "seq=99999999999999999999999999 at=2026-11-22T07:30:00Z status=ok every=999999h",
+        "manual until=soon",
+        "http: tcp:0 tcp:99999 https:/x alarm:",
+        "fall=0 rise=three stable=-1s window=1 via=radio",
+        "1001",
+        "256.1.1.1",
+        "\u{0}\u{1}\u{7f}",
+        "läuft schon 🦀",
+    ]
+    .iter()
+    .map(ToString::to_string)
+    .collect();
+    all.push("x".repeat(256));
+    all.push("a b ".repeat(64));
+    let mut rng = fastrand::Rng::with_seed(7);
+    for _ in 0..10 {
+        let length = rng.usize(1..256);
+        all.push((0..length).map(|_| char::from(rng.u8(32..127))).collect());
+    }
+    all
+}
+
+/// Garbage in any tag: no panic, no move of a healthy holder, and a problem that names tag and resource.
+#[test]
+fn garbage_in_any_tag_moves_nothing_and_is_named() {
+    let keys = ADDRESS_KEYS.iter().map(|key| (true, *key)).chain(NODE_KEYS.iter().map(|key| (false, *key)));
+    for (on_address, key) in keys {
+        for value in garbage() {
+            for node in [A, B] {
+                if on_address && node == B {
+                    continue;
+                }
+                let mut scene = Scene::pair();
+                let resource = if on_address { scene.address(0) } else { scene.node(node) };
+                scene.tag(&resource, key, &value);
+                let told = scene.sweep();
+                let what = format!("eipwatch:{key}={value:?} on {resource}");
+                assert_eq!(scene.holder(0), "A", "{what}: {:?}", told.report);
+                assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{what}: {:?}", told.calls);
+                let named = format!("eipwatch:{key} on {resource}");
+                // Spaces and words that are read well by chance are no garbage to that tag.
+                let harmless = reads_well(key, on_address, &value);
+                assert!(harmless || told.problems().contains(&named), "{what}: {}", told.problems());
+            }
+        }
+    }
+}
+
+/// Whether a value of [`garbage`] happens to mean something in that tag.
+fn reads_well(key: &str, on_address: bool, value: &str) -> bool {
+    match key {
+        "cluster" if on_address => eipwatch::core::tags::cluster_name(value).is_ok(),
+        "cluster" => {
+            let (names, problems) = eipwatch::core::tags::cluster_names(value);
+            !names.is_empty() && problems.is_empty()
+        }
+        _ => false,
+    }
+}
+
+/// Garbage in any tag never hinders a rescue but where it makes an address `manual` or takes a node out.
+#[test]
+fn garbage_in_any_tag_leaves_a_rescue_possible() {
+    for key in ["check", "policy", "prefer", "state"] {
+        for value in garbage() {
+            let mut scene = Scene::pair();
+            scene.tag_address(0, key, &value);
+            scene.stop_node(A);
+            let told = scene.sweep();
+            assert_eq!(scene.holder(0), "B", "{key}={value:?}: {}", told.text());
+        }
+    }
+    for key in ["priority", "check", "health", "heartbeat"] {
+        for value in garbage() {
+            let mut scene = Scene::pair();
+            scene.tag_node(B, key, &value);
+            scene.stop_node(A);
+            let told = scene.sweep();
+            assert_eq!(scene.holder(0), "B", "{key}={value:?}: {}", told.text());
+        }
+    }
+}
+
+/// A pair that cannot be used leaves the others in force; the problem names the pair and what is used instead.
+#[test]
+fn the_readable_part_of_a_policy_applies() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "fall=three expect=500-599");
+    scene.refuse(B);
+    let told = scene.sweep();
+    told.problem(&format!("eipwatch:policy on {}: 'fall=three' is not a number; 3 is used", scene.address(0)));
+    assert!(told.evidence(A, "http").1.contains("not 500-599"), "{:?}", told.evidence(A, "http"));
+}
+
+/// Of a list of checks the readable ones apply; if there is none, `ec2` remains.
+#[test]
+fn the_readable_checks_apply() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "tcp:eight http:8080/health");
+    scene.refuse(A);
+    let told = scene.sweep();
+    told.problem("'tcp:eight'");
+    assert_eq!(scene.holder(0), "B");
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "tcp:eight");
+    scene.refuse(A);
+    scene.refuse(B);
+    let told = scene.expect("stay healthy", &[], "A");
+    assert_eq!(told.node(A).evidence.len(), 1);
+}
+
+/// An unreadable `mode` of an address is `manual`: even a holder that is gone keeps it, and it is said what would be done.
+#[test]
+fn an_unreadable_mode_of_an_address_is_manual() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "mode", "automatic");
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert_eq!(
+        (scene.says(&told, 0), scene.holder(0)),
+        ("stay manual-mode (move holder-gone to B)".to_owned(), "A".to_owned())
+    );
+    told.problem("'automatic'");
+}
+
+/// An unreadable `mode` of a node: no candidate, not evicted, `null` in the answer.
+#[test]
+fn an_unreadable_mode_of_a_node_neither_takes_nor_evicts() {
+    let mut scene = Scene::pair();
+    scene.tag_node(A, "mode", "Drain");
+    scene.tag_node(B, "mode", "on");
+    let told = scene.expect("stay healthy", &[], "A");
+    assert_eq!((told.node(A).mode.as_deref(), told.node(B).candidate, told.cluster().ready), (None, false, false));
+    // A rescue takes it as a last resort.
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move last-resort to B".to_owned(), "B".to_owned()));
+}
+
+/// `manual until=T` is `manual` until then and `auto` from then on, in the answer, too.
+#[test]
+fn manual_until_expires() {
+    let mut scene = Scene::pair();
+    let until = format!("manual until={}", scene.time_in(60));
+    scene.tag_address(0, "mode", &until);
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert_eq!((told.address(0).mode.as_str(), scene.holder(0).as_str()), (until.as_str(), "A"));
+    scene.pass(60_000);
+    let told = scene.sweep();
+    assert_eq!((told.address(0).mode.as_str(), scene.holder(0).as_str()), ("auto", "B"));
+}
+
+/// Tags can be lost: without any of its memory a sweep finds what it needs, and moves nothing that is well.
+#[test]
+fn lost_memory_moves_nothing() {
+    let mut scene = Scene::pair();
+    scene.refuse(A);
+    scene.sweep();
+    scene.serve(A);
+    let (a, b, ip) = (scene.node(A), scene.node(B), scene.address(0));
+    for id in [&a, &b] {
+        scene.untag(id, "health");
+    }
+    scene.untag(&ip, "state");
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay healthy".to_owned(), "B".to_owned()));
+    assert_eq!(told.calls, ["tag health A", "tag health B"]);
+}
+
+/// The health tag: written when the verdict changes, never `suspect`; it says since when and why.
+#[test]
+fn the_health_tag_is_written_when_the_verdict_changes() {
+    let mut scene = Scene::pair();
+    assert_eq!(scene.node_tag(B, "health"), "verdict=healthy since=2026-11-22T07:30:00Z");
+    // Two failures are no verdict.
+    let now_ms = scene.now_ms();
+    scene.at(now_ms + 10_000, |world| world.service(&world.node(B), eipwatch::sim::world::Behaviour::Refuse));
+    scene.at(now_ms + 10_900, |world| world.service(&world.node(B), eipwatch::sim::world::SERVES));
+    let told = scene.watch(20);
+    assert_eq!((told.calls.len(), told.node(B).verdict), (0, Verdict::Healthy));
+    scene.refuse(B);
+    scene.sweep();
+    let tag = scene.node_tag(B, "health");
+    assert!(tag.starts_with("verdict=unhealthy since=") && tag.contains(" why=http:8080/health_refused"), "{tag}");
+}
+
+/// Another prefix: its tags alone are read and written.
+#[test]
+fn another_prefix_reads_and_writes_its_own_tags() {
+    let mut scene = Scene::pair();
+    scene.world.settings.keys = eipwatch::core::tags::Keys::new("acme/eip:");
+    let told = scene.sweep();
+    assert_eq!(told.report.clusters.len(), 0);
+    let (a, b, ip, now_ms) = (scene.node(A), scene.node(B), scene.address(0), scene.epoch_ms());
+    for id in [&a, &b, &ip] {
+        let tags = eipwatch::embedded::ec2::tags([("acme/eip:cluster", "web")]);
+        scene.ec2.set_tags(id, tags, now_ms);
+    }
+    scene.stop_node(A);
+    scene.sweep();
+    assert_eq!(scene.holder(0), "B");
+    let all = scene.ec2.tags(&ip).expect("tags");
+    assert!(all.contains_key("acme/eip:state") && !all.contains_key("eipwatch:state"), "{all:?}");
+}
+
+/// A tag that cannot be written is a problem, not a failure, and nothing waits for it.
+#[test]
+fn a_tag_that_cannot_be_written_is_a_problem_not_a_failure() {
+    use eipwatch::embedded::ec2::Api;
+    use eipwatch::embedded::faults::Rule;
+    for code in ["UnauthorizedOperation", "TagLimitExceeded", "RequestLimitExceeded"] {
+        let mut scene = Scene::pair();
+        scene.ec2.faults_mut().push(Rule::error(code).on(Api::CreateTags));
+        scene.refuse(A);
+        let told = scene.sweep();
+        assert!(told.report.ok, "{code}: {:?}", told.report.error);
+        assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+        told.problem(&format!("eipwatch:state on {}", scene.address(0)));
+        told.problem(code);
+        let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - told.began_ms;
+        assert!(moved_ms <= 1_500, "{code}: {moved_ms} ms");
+    }
+}
+
+/// Agent and watcher tag the same instance at once: ConcurrentTagAccess is tried again.
+#[test]
+fn concurrent_tag_access_is_tried_again() {
+    use eipwatch::embedded::ec2::Api;
+    use eipwatch::embedded::faults::Rule;
+    let mut scene = Scene::pair();
+    let now_ms = scene.epoch_ms();
+    scene.ec2.faults_mut().push(Rule::error("ConcurrentTagAccess").on(Api::CreateTags).between(now_ms, now_ms + 2_000));
+    scene.refuse(B);
+    let told = scene.sweep();
+    assert!(scene.node_tag(B, "health").starts_with("verdict=unhealthy"));
+    assert_eq!(told.problems(), "");
+    assert!(!json!(told.report.problems).to_string().contains("Concurrent"));
+}

@@ -1,0 +1,267 @@
+//! What goes wrong on the way: the API's faults, deadlines, kills, and whether the log tells enough.
+
+use std::collections::BTreeMap;
+
+use eipwatch::core::log::Record;
+use eipwatch::core::model::Seen;
+use eipwatch::embedded::ec2::{Api, Id};
+use eipwatch::embedded::faults::{Fault, Rule};
+use eipwatch::sim::world::{Behaviour, spot_event, state_event};
+use serde_json::json;
+
+use super::{A, B, C, Scene};
+
+/// Each call of EC2's fails for a while, or for good, while the holder dies: what can be moved is moved.
+#[test]
+fn a_failing_read_that_can_be_done_without_holds_up_nothing() {
+    for api in [Api::DescribeInstanceStatus, Api::DescribeTags, Api::DescribeNetworkInterfaces, Api::DescribeAlarms] {
+        for code in ["InternalError", "RequestLimitExceeded", "UnauthorizedOperation"] {
+            let mut scene = Scene::pair();
+            scene.ec2.faults_mut().push(Rule::error(code).on(api));
+            scene.refuse(A);
+            let told = scene.sweep();
+            assert_eq!(scene.holder(0), "B", "{api:?} {code}: {}", told.text());
+            let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - told.began_ms;
+            assert!(moved_ms <= 2_500, "{api:?} {code}: {moved_ms} ms");
+            assert!(told.report.ok, "{api:?} {code}: {:?}", told.report.error);
+        }
+    }
+}
+
+/// DescribeInstanceStatus down: the sweep goes on without it, and says so.
+#[test]
+fn describe_instance_status_down_is_a_problem_only() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeInstanceStatus));
+    let told = scene.expect("stay healthy", &[], "A");
+    told.problem("DescribeInstanceStatus");
+    assert!(told.report.ok && told.cluster().ready && told.took_ms() <= 10_000, "{} ms", told.took_ms());
+}
+
+/// EC2 cannot be observed at all: the invocation fails, names AWS's code, and nothing was moved.
+#[test]
+fn an_ec2_that_cannot_be_observed_fails_the_invocation() {
+    for (api, code) in [
+        (Api::DescribeAddresses, "InternalError"),
+        (Api::DescribeInstances, "RequestLimitExceeded"),
+        (Api::DescribeAddresses, "UnauthorizedOperation"),
+    ] {
+        let mut scene = Scene::pair();
+        scene.world.time_limit_ms = 20_000;
+        scene.ec2.faults_mut().push(Rule::error(code).on(api));
+        scene.ec2.faults_mut().push(Rule::error(code).on(Api::DescribeTags));
+        let told = scene.sweep();
+        assert!(!told.report.ok && told.took_ms() <= 20_000, "{code}");
+        assert!(told.report.error.clone().unwrap_or_default().contains(code), "{:?}", told.report.error);
+        assert_eq!((told.calls.len(), scene.holder(0).as_str()), (0, "A"));
+    }
+}
+
+/// The first candidate is refused by EC2: the second one gets the address, in the same sweep.
+#[test]
+fn a_candidate_that_ec2_refuses_is_passed_over() {
+    for code in [
+        "IncorrectInstanceState",
+        "InvalidInstanceID.NotFound",
+        "InvalidNetworkInterfaceID.NotFound",
+        "Gateway.NotAttached",
+    ] {
+        let mut scene = Scene::seasoned(1, 3);
+        let b = scene.node(B);
+        scene.ec2.faults_mut().push(Rule::error(code).on(Api::AssociateAddress).naming(&b));
+        scene.stop_node(A);
+        let told = scene.sweep();
+        assert_eq!(scene.holder(0), "C", "{code}: {}", told.text());
+        let tried: Vec<bool> = told.address(0).moves.iter().map(|tried| tried.ok).collect();
+        assert_eq!((tried, told.report.ok), (vec![false, true], true), "{code}");
+    }
+}
+
+/// An address that was released meanwhile is reported with AWS's code; the others go on.
+#[test]
+fn an_address_that_no_longer_exists_is_reported() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::error("InvalidAllocationID.NotFound").on(Api::AssociateAddress));
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert!(!told.report.ok);
+    assert!(
+        told.report.error.clone().unwrap_or_default().contains("InvalidAllocationID.NotFound"),
+        "{:?}",
+        told.report.error
+    );
+    let tried = told.calls.iter().filter(|call| call.starts_with("associate")).count();
+    assert_eq!(tried, 1);
+}
+
+/// A connection that is cut before or after the effect, and an effect that comes late: one move, and it is said truly.
+#[test]
+fn connections_cut_before_and_after_the_effect() {
+    for fault in [Fault::LostRequest, Fault::LostAnswer, Fault::Late { by_ms: 2_000 }] {
+        let mut scene = Scene::pair();
+        let now_ms = scene.epoch_ms();
+        let rule = Rule::new(fault.clone()).on(Api::AssociateAddress).between(now_ms, now_ms + 4_000);
+        scene.ec2.faults_mut().push(rule);
+        scene.refuse(A);
+        let told = scene.sweep();
+        assert_eq!((scene.holder(0).as_str(), told.report.ok), ("B", true), "{fault:?}: {:?}", told.report.error);
+        let moves = scene.world.moves(&scene.address(0));
+        assert_eq!(moves.len(), 1, "{fault:?}: {moves:?}");
+    }
+}
+
+/// Everything is slow: 4 s a call. It moves all the same.
+#[test]
+fn everything_is_slow() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 4_000, max_ms: 4_000 }));
+    scene.stop_node(A);
+    let told = scene.sweep();
+    assert_eq!((scene.holder(0).as_str(), told.report.ok), ("B", true), "{:?}", told.report.error);
+}
+
+/// Near its deadline it answers in time, and says what was not done.
+#[test]
+fn near_its_deadline_it_answers_in_time() {
+    for limit_ms in [0, 1, 10, 100, 600, 999, 1_001, 1_500, 3_000] {
+        let mut scene = Scene::pair();
+        scene.world.time_limit_ms = limit_ms;
+        scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 200, max_ms: 200 }));
+        scene.refuse(A);
+        let told = scene.sweep();
+        assert!(told.took_ms() <= limit_ms, "{limit_ms}: {} ms", told.took_ms());
+        let claimed = told.report.clusters.first().and_then(|cluster| cluster.addresses.first());
+        let moved = claimed.is_some_and(|address| address.moves.iter().any(|made| made.ok));
+        assert!(!moved || scene.holder(0) == "B", "{limit_ms}");
+        assert!(
+            told.report.ok == (moved || limit_ms > 400 && scene.says(&told, 0).starts_with("stay")),
+            "{limit_ms}: {:?}",
+            told.report
+        );
+        // And the next sweep, with time enough, finishes what is left.
+        scene.world.time_limit_ms = 60_000;
+        let told = scene.sweep();
+        assert_eq!((scene.holder(0).as_str(), told.report.ok), ("B", true), "{limit_ms}");
+    }
+}
+
+/// Killed after each of its effects, with an event of a Spot notice and calls that take time: the next sweep finishes.
+#[test]
+fn killed_after_any_effect_of_an_event_the_next_sweep_finishes() {
+    for effects in 0..60 {
+        let mut scene = Scene::seasoned(2, 3);
+        scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 50, max_ms: 50 }));
+        scene.stop_node(A);
+        let now_ms = scene.now_ms();
+        scene.world.settings.watch = std::time::Duration::ZERO;
+        let event = state_event(&scene.node(A), eipwatch::embedded::ec2::State::Stopping, now_ms);
+        let doomed = scene.invoke(&event, now_ms);
+        scene.kill_after(doomed, effects);
+        scene.run();
+        let finished = scene.report(doomed).is_some();
+        let told = scene.sweep();
+        assert!(told.report.ok, "after {effects}: {:?}", told.report.error);
+        assert_eq!((scene.holder(0), scene.holder(1)), ("B".to_owned(), "C".to_owned()), "after {effects}");
+        for n in 0..2 {
+            assert_eq!(scene.world.moves(&scene.address(n)).len(), 1, "after {effects}: address {n}");
+        }
+        if finished {
+            return;
+        }
+    }
+    panic!("it never lived to its end");
+}
+
+/// A Spot notice heard by an invocation that dies before it could write is heard again by Lambda's retry.
+#[test]
+fn a_spot_notice_survives_the_death_of_whom_it_was_told() {
+    for effects in 0..12 {
+        let mut scene = Scene::pair();
+        let (now_ms, spot) = (scene.now_ms(), spot_event(&scene.node(A), scene.now_ms()));
+        let doomed = scene.invoke(&spot, now_ms);
+        scene.kill_after(doomed, effects);
+        scene.run();
+        scene.pass(60_000);
+        // Asynchronous invocation is retried after a minute.
+        let told = scene.send(&spot);
+        assert_eq!((scene.holder(0).as_str(), told.node(A).leaving.as_deref()), ("B", Some("spot")), "after {effects}");
+        assert_eq!(scene.world.moves(&scene.address(0)).len(), 1, "after {effects}");
+    }
+}
+
+/// Told to stop, a watch finishes what is on its way and begins nothing.
+#[test]
+fn told_to_stop_it_ends_soon() {
+    let mut scene = Scene::pair();
+    let now_ms = scene.now_ms();
+    scene.world.settings.watch = std::time::Duration::from_secs(55);
+    let watch = scene.scheduled(now_ms);
+    scene.at(now_ms + 20_000, move |world| world.stop(watch));
+    scene.run();
+    let took_ms = scene.ended_ms(watch).expect("it ended") - now_ms;
+    assert!((20_000..=21_000).contains(&took_ms), "{took_ms} ms");
+    assert!(scene.answer(watch).ok);
+}
+
+/// A failing invocation and a manual `ok: false` carry the same error: the cluster's name and AWS's code.
+#[test]
+fn an_error_names_the_cluster_and_awss_code() {
+    for payload in [eipwatch::sim::world::schedule_event(), json!({"action": "sweep"})] {
+        let mut scene = Scene::pair();
+        scene.ec2.faults_mut().push(Rule::error("OperationNotPermitted").on(Api::AssociateAddress));
+        scene.stop_node(A);
+        let told = scene.send(&payload);
+        let error = told.report.error.clone().expect("it failed");
+        assert!(!told.report.ok && error.starts_with("web: ") && error.contains("OperationNotPermitted"), "{error}");
+        assert_eq!(scene.says(&told, 0), "blocked not-permitted to B");
+    }
+}
+
+/// The log: what EC2 showed can be put together again from its readings alone, at every moment of a decision.
+#[test]
+fn the_log_tells_every_reading_that_changed() {
+    let mut scene = Scene::seasoned(1, 3);
+    let at_ms = scene.now_ms();
+    scene.at(at_ms + 12_000, |world| world.service(&world.node(A), Behaviour::Refuse));
+    scene.at(at_ms + 30_000, |world| {
+        let (id, now_ms) = (world.node(C), world.now().as_millis());
+        world.ec2.terminate_instance(&id, now_ms);
+    });
+    let told = scene.watch(55);
+    let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    let mut addresses: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for record in scene.log(told.handle) {
+        let Record::Reading { changed, gone, .. } = record else { continue };
+        match changed {
+            Seen::Instances(list) => {
+                shown.extend(list.iter().map(|of| (of.id.to_string(), of.state.as_str().to_owned())));
+            }
+            Seen::Addresses(list) => addresses.extend(list.iter().map(|of| {
+                let holder = of.association.as_ref().and_then(|at| at.instance.as_ref());
+                (of.id.to_string(), holder.map(ToString::to_string))
+            })),
+            _ => {}
+        }
+        for id in gone {
+            shown.remove(id);
+        }
+    }
+    let (a, c, ip): (Id, Id, Id) = (scene.node(A), scene.node(C), scene.address(0));
+    assert_eq!(shown.get(&*a).map(String::as_str), Some("running"));
+    assert!(matches!(shown.get(&*c).map(String::as_str), Some("shutting-down" | "terminated")), "{shown:?}");
+    assert_eq!(addresses.get(&*ip).cloned().flatten().as_deref(), Some(&*scene.node(B)));
+    // Failures one by one, successes as counts, the decision and its move.
+    let log = scene.log(told.handle);
+    let count = |is: fn(&Record) -> bool| log.iter().filter(|record| is(record)).count();
+    assert!(count(|record| matches!(record, Record::Probe { ok: Some(false), .. })) >= 3);
+    let passes: u32 = log
+        .iter()
+        .map(|record| match record {
+            Record::Passes { count, .. } => *count,
+            _ => 0,
+        })
+        .sum();
+    assert!(passes > 50, "{passes}");
+    assert_eq!(count(|record| matches!(record, Record::Move { .. })), 1);
+    assert_eq!(count(|record| matches!(record, Record::End { .. })), 1);
+}

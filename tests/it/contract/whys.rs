@@ -1,0 +1,215 @@
+//! Every `why` of the contract, with the holder that EC2 shows afterwards and the calls that were made.
+
+use eipwatch::embedded::ec2::{Api, Place};
+use eipwatch::embedded::faults::{Fault, Rule};
+use eipwatch::sim::world::{Behaviour, spot_event};
+use serde_json::json;
+
+use super::{A, B, C, Scene};
+
+#[test]
+fn why_no_holder() {
+    let mut scene = Scene::pair();
+    scene.by_hand(0, None);
+    scene.expect("move no-holder to A", &["associate A", "tag state 0"], "A");
+}
+
+#[test]
+fn why_holder_gone() {
+    let mut scene = Scene::pair();
+    scene.stop_node(A);
+    scene.expect("move holder-gone to B", &["associate B", "tag health A", "tag state 0"], "B");
+    assert!(scene.node_tag(A, "health").starts_with("verdict=gone since="));
+}
+
+#[test]
+fn why_holder_leaving() {
+    let mut scene = Scene::pair();
+    let spot = spot_event(&scene.node(A), scene.now_ms());
+    scene.expect_of(&spot, "move holder-leaving to B", &["associate B", "tag health A", "tag state 0"], "B");
+    assert!(scene.node_tag(A, "health").contains(" leaving=spot until="), "{}", scene.node_tag(A, "health"));
+}
+
+#[test]
+fn why_holder_draining() {
+    let mut scene = Scene::pair();
+    scene.tag_node(A, "mode", "drain");
+    scene.expect("move holder-draining to B", &["associate B", "tag state 0"], "B");
+}
+
+#[test]
+fn why_holder_unhealthy() {
+    let mut scene = Scene::pair();
+    scene.refuse(A);
+    let told = scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    let made = &told.address(0).moves[0];
+    assert_eq!((made.why.as_str(), made.ok, scene.name(made.to.as_str())), ("holder-unhealthy", true, "B".to_owned()));
+    let state = scene.address_tag(0, "state");
+    let (a, b) = (scene.node(A), scene.node(B));
+    assert!(state.starts_with(&format!("holder={b} since=")), "{state}");
+    assert!(state.contains(&format!(" from={a} why=holder-unhealthy moves=2026-")), "{state}");
+}
+
+#[test]
+fn why_failback() {
+    let mut scene = Scene::pair();
+    scene.tag_node(A, "priority", "200");
+    scene.tag_address(0, "policy", "failback=auto stable=20s");
+    scene.refuse(A);
+    scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    scene.serve(A);
+    scene.expect("stay healthy", &["tag health A"], "B");
+    scene.pass(30_000);
+    scene.expect("move failback to A", &["associate A", "tag state 0"], "A");
+}
+
+#[test]
+fn why_manual() {
+    let mut scene = Scene::pair();
+    scene.expect_of(&json!({"action": "move"}), "move manual to B", &["associate B", "tag state 0"], "B");
+    assert!(scene.address_tag(0, "state").ends_with(" why=manual moves="), "a command is not counted");
+}
+
+#[test]
+fn why_last_resort() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    scene.stop_node(A);
+    let told =
+        scene.expect("move last-resort to B", &["associate B", "tag health A", "tag health B", "tag state 0"], "B");
+    assert!(told.took_ms() <= 5_000, "{} ms", told.took_ms());
+}
+
+#[test]
+fn why_healthy() {
+    let mut scene = Scene::pair();
+    scene.expect("stay healthy", &[], "A");
+}
+
+#[test]
+fn why_no_candidate() {
+    let mut scene = Scene::pair();
+    scene.refuse(A);
+    scene.refuse(B);
+    scene.expect("stay no-candidate", &["tag health A", "tag health B"], "A");
+}
+
+#[test]
+fn why_manual_mode() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "mode", "manual");
+    scene.refuse(A);
+    let told = scene.expect("stay manual-mode (move holder-unhealthy to B)", &["tag health A"], "A");
+    assert_eq!(told.address(0).mode, "manual");
+}
+
+#[test]
+fn why_outsider() {
+    let mut scene = Scene::pair();
+    let stranger = scene.ec2.add_instance(eipwatch::embedded::ec2::InstanceSpec::default());
+    let (ip, now_ms) = (scene.address(0), scene.epoch_ms());
+    scene.ec2.move_by_hand(&ip, Place::Instance(&stranger), now_ms);
+    let told = scene.expect("stay outsider", &[], &stranger);
+    told.problem(&stranger);
+    assert_eq!(told.address(0).holder.as_ref().map(|id| id.as_str()), Some(&*stranger));
+}
+
+#[test]
+fn why_settling() {
+    let mut scene = Scene::pair();
+    let (a, b) = (scene.node(A), scene.node(B));
+    // Another invocation has moved it from A to B just now, and EC2 still shows A.
+    let state = format!("holder={b} since={} from={a} why=holder-unhealthy moves=", scene.time_in(-5));
+    scene.tag_address(0, "state", &state);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), told.calls.len()), ("stay settling".to_owned(), 0));
+    assert_eq!(told.address(0).holder.as_ref().map(|id| id.as_str()), Some(&*b), "who it was moved to");
+}
+
+#[test]
+fn why_moved_elsewhere() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 3_000, max_ms: 3_000 }).on(Api::DescribeAddresses));
+    scene.tag_address(0, "policy", "fall=4");
+    scene.refuse(A);
+    // The first read is answered after 3 s, A has failed at 4.5 s, and its address is read again before the move.
+    let at_ms = scene.now_ms() + 4_700;
+    scene.at(at_ms, |world| {
+        let (ip, c, now_ms) = (world.address(0), world.node(2), world.now().as_millis());
+        world.ec2.move_by_hand(&ip, Place::Instance(&c), now_ms);
+    });
+    let told = scene.sweep();
+    assert_eq!(scene.says(&told, 0), "stay moved-elsewhere", "{:?}", scene.decided(told.handle));
+    assert_eq!(scene.holder(0), "C");
+    assert!(told.report.ok && !told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
+}
+
+#[test]
+fn why_max_moves() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "max_moves=1");
+    scene.refuse(A);
+    scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    scene.pass(40_000);
+    scene.serve(A);
+    scene.refuse(B);
+    let told = scene.expect("blocked max-moves", &["tag health B", "tag health A"], "B");
+    assert!(told.report.ok, "the brake is no failure");
+    assert!(told.text().contains("eipwatch move"), "{}", told.text());
+}
+
+#[test]
+fn why_no_free_private_address() {
+    let mut scene = Scene::pair();
+    // Another Elastic IP, of no cluster, sits on B's only private address.
+    let other = scene.ec2.add_address(eipwatch::embedded::ec2::Tags::new());
+    let (b, now_ms) = (scene.node(B), scene.epoch_ms());
+    scene.ec2.move_by_hand(&other, Place::Instance(&b), now_ms);
+    scene.refuse(A);
+    scene.expect("blocked no-free-private-address", &["tag health A"], "A");
+    assert_eq!(scene.ec2.holder(&other), Some(&b), "it is not displaced");
+}
+
+#[test]
+fn why_not_permitted() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress));
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert_eq!(scene.says(&told, 0), "blocked not-permitted to B");
+    assert_eq!(scene.holder(0), "A");
+    let tried = told.calls.iter().filter(|call| call.starts_with("associate")).count();
+    assert_eq!(tried, 1, "asking again does not help: {:?}", told.calls);
+    let made = &told.address(0).moves;
+    assert!(made.len() == 1 && !made[0].ok, "the attempt is in moves: {made:?}");
+    let error = told.report.error.clone().unwrap();
+    assert!(error.starts_with("web: ") && error.contains("UnauthorizedOperation"), "{error}");
+}
+
+#[test]
+fn why_refused() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    let b = scene.node(B);
+    let told = scene.send(&json!({"action": "move", "to": &*b}));
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked refused".to_owned(), "A".to_owned()));
+    assert!(!told.report.ok && told.text().contains(&*b) && told.text().contains("refused"), "{}", told.text());
+    assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
+}
+
+#[test]
+fn why_takes_the_strongest_reason_first() {
+    // Gone before leaving before draining before unhealthy.
+    let mut scene = Scene::seasoned(1, 3);
+    scene.tag_node(A, "mode", "drain");
+    scene.refuse(A);
+    let spot = spot_event(&scene.node(A), scene.now_ms());
+    let told = scene.send(&spot);
+    assert_eq!(scene.says(&told, 0), "move holder-leaving to B");
+    let mut scene = Scene::seasoned(1, 3);
+    scene.tag_node(A, "mode", "drain");
+    scene.service(A, Behaviour::Silent);
+    let told = scene.sweep();
+    assert_eq!(scene.says(&told, 0), "move holder-draining to B");
+    assert_ne!(scene.holder(0), scene.name(&scene.node(C)));
+}
