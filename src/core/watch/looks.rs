@@ -44,11 +44,14 @@ pub fn backoff(failures: u32, longest: Duration) -> Duration {
 pub struct Routine {
     due: Option<Time>,
     in_flight: Option<(u64, Time)>,
+    taken_id: Option<u64>,
     failures: u32,
     /// After a failure: whoever wants it sooner has to wait until then.
     held_until: Option<Time>,
     /// When the last answer was asked for.
     pub asked: Option<Time>,
+    /// The number of that question: numbers only grow.
+    pub asked_id: Option<u64>,
     /// The last error, until an answer comes.
     pub error: Option<CloudError>,
     /// It has been given up for now.
@@ -65,12 +68,14 @@ impl Routine {
         let (of, asked) = self.in_flight?;
         (of == id).then(|| {
             self.in_flight = None;
+            self.taken_id = Some(id);
             asked
         })
     }
 
     fn answered(&mut self, asked: Time) {
         self.asked = Some(asked);
+        self.asked_id = self.taken_id;
         self.failures = 0;
         self.held_until = None;
         self.error = None;

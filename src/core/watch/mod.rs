@@ -630,7 +630,7 @@ impl Watch {
 
     /// What the newest reading says of the moves on their way.
     fn progress_moves(&mut self, watched: &mut Watched, now: Time) {
-        let asked = self.looks.addresses.asked;
+        let asked = self.looks.addresses.asked_id;
         let ids: Vec<AllocationId> = watched.moving.keys().cloned().collect();
         for id in ids {
             let shown = watched
@@ -978,7 +978,8 @@ impl Watch {
                 } else {
                     self.throttles = 0;
                 }
-                let failed = watched.moving.get_mut(&address).and_then(|moving| moving.answered(result, now));
+                let failed =
+                    watched.moving.get_mut(&address).and_then(|moving| moving.answered(result, self.last_id, now));
                 if let Some(error) = failed {
                     let to = watched.moving.get(&address).map(|moving| moving.plan.to.clone());
                     let memory = watched.memory.entry(address.clone()).or_default();

@@ -30,13 +30,13 @@ pub enum Phase {
     Waiting { not_before: Time },
     /// The call is on its way.
     Sent { id: u64 },
-    /// The call was answered, well or not: reads that were asked for after `after` tell.
+    /// The call was answered, well or not: reads whose number is above `after` were asked for later, and tell.
     Looking {
-        after: Time,
+        after: u64,
         until: Time,
         doubted: bool,
         /// The reading judged last, when the next is due, and how many there were.
-        judged: Option<Time>,
+        judged: Option<u64>,
         next: Time,
         looks: u32,
         elsewhere: Option<(Option<InstanceId>, Time)>,
@@ -82,9 +82,9 @@ impl Moving {
     }
 
     /// Takes in the call's answer. `Some`: the move has failed for good with this target.
-    pub fn answered(&mut self, result: Result<(), CloudError>, now: Time) -> Option<CloudError> {
+    pub fn answered(&mut self, result: Result<(), CloudError>, last_id: u64, now: Time) -> Option<CloudError> {
         let look = |doubted| Phase::Looking {
-            after: now,
+            after: last_id,
             until: now + VERIFY_FOR,
             doubted,
             judged: None,
@@ -117,13 +117,13 @@ impl Moving {
         }
     }
 
-    /// Judges a reading that was asked for at `asked` and shows `shown`.
-    pub fn seen(&mut self, shown: &Holder, asked: Option<Time>, now: Time) -> Progress {
+    /// Judges the reading of number `asked`, which shows `shown`.
+    pub fn seen(&mut self, shown: &Holder, asked: Option<u64>, now: Time) -> Progress {
         let tries = self.tries;
         let Phase::Looking { after, until, doubted, judged, next, looks, elsewhere } = &mut self.phase else {
             return Progress::LookAt(now);
         };
-        if asked.is_none_or(|asked| asked < *after) || asked == *judged {
+        if asked.is_none_or(|asked| asked <= *after) || asked == *judged {
             let next = *next;
             return if now >= *until { Progress::Never(self.never(shown)) } else { Progress::LookAt(next.max(now)) };
         }
