@@ -266,6 +266,8 @@ pub fn remembered<'a>(address: &'a ClusterAddress, memory: Option<&'a AddressMem
 pub fn is_stale(shown: &Holder, state: Option<&State>, now: Time) -> bool {
     state.is_some_and(|state| {
         now.since(state.since) < SETTLING
+            // A time to come was not written by us.
+            && state.since.since(now) < SETTLING
             && state.from.is_some()
             && shown.instance() == state.from.as_ref()
             && shown.instance() != Some(&state.holder)
@@ -760,7 +762,10 @@ impl<'a> Asked<'a> {
     fn brake(&self) -> Option<String> {
         let policy = &self.question.cluster.policy;
         let state = remembered(self.address, self.memory())?;
-        let within = state.moves.iter().filter(|at| self.question.now.since(**at) < policy.window).count();
+        let now = self.question.now;
+        // A time to come was not written by us.
+        let counts = |at: Time| now.since(at) < policy.window && at.since(now) < SETTLING;
+        let within = state.moves.iter().filter(|at| counts(**at)).count();
         let limit = usize::try_from(policy.max_moves).unwrap_or(usize::MAX);
         (within >= limit)
             .then(|| format!("it has moved {within} times within {} (max_moves={limit})", duration_text(policy.window)))
@@ -820,7 +825,8 @@ impl<'a> Asked<'a> {
         }
         let slot = one.slot.as_ref().ok()?.clone();
         let healthy_since = self.question.since.get(&one.node.id)?.verdict;
-        let ready_at = state.map_or(healthy_since, |state| state.since.max(healthy_since)) + policy.stable;
+        let moved = state.map(|state| state.since).filter(|since| since.since(now) < SETTLING);
+        let ready_at = moved.map_or(healthy_since, |moved| moved.max(healthy_since)) + policy.stable;
         if now < ready_at {
             return Some(Ruling { again_at: Some(ready_at), ..stay.clone() });
         }

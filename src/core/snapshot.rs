@@ -32,6 +32,18 @@ pub struct Sighting {
     pub tags: Tags,
 }
 
+/// A tag that this process wrote.
+#[derive(Clone, Debug)]
+struct Written {
+    value: String,
+    at: Time,
+    /// What stood there before, as far as it was known: a read that shows it is stale. Anything else was written by others since.
+    before: Vec<Option<String>>,
+}
+
+/// How many earlier values of a tag are remembered.
+const MAX_VALUES_BEFORE: usize = 8;
+
 /// Everything that was read in this invocation, the newest of each kind.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -53,7 +65,7 @@ pub struct Facts {
     pub alarms: BTreeMap<String, Alarm>,
     /// When DescribeAlarms last answered.
     pub alarms_at: Option<Time>,
-    written: BTreeMap<(String, String), (String, Time)>,
+    written: BTreeMap<(String, String), Written>,
 }
 
 impl Facts {
@@ -126,7 +138,14 @@ impl Facts {
 
     /// Notes a tag that was written, so that a stale read does not undo it.
     pub fn wrote(&mut self, resource: &str, key: &str, value: &str, now: Time) {
-        self.written.insert((resource.to_owned(), key.to_owned()), (value.to_owned(), now));
+        let entry = (resource.to_owned(), key.to_owned());
+        let earlier = self.written.remove(&entry).filter(|earlier| now.since(earlier.at) < OWN_WRITES_BELIEVED);
+        let mut before = earlier.map(|earlier| earlier.before).unwrap_or_default();
+        before.push(self.tag(resource, key).cloned());
+        if before.len() > MAX_VALUES_BEFORE {
+            before.remove(0);
+        }
+        self.written.insert(entry, Written { value: value.to_owned(), at: now, before });
         if let Some(sighting) = self.instances.get_mut(&InstanceId::from(resource)) {
             Arc::make_mut(sighting).tags.insert(key.to_owned(), value.to_owned());
         }
@@ -137,17 +156,22 @@ impl Facts {
 
     /// Whether a resource is known to carry this tag with this value.
     pub fn shows_tag(&self, resource: &str, key: &str, value: &str) -> bool {
+        self.tag(resource, key).is_some_and(|shown| shown == value)
+    }
+
+    fn tag(&self, resource: &str, key: &str) -> Option<&String> {
         let of_instance = self.instances.get(&InstanceId::from(resource)).map(|sighting| &sighting.tags);
         let of_address = || self.addresses.get(&AllocationId::from(resource)).map(|address| &address.tags);
-        of_instance.or_else(of_address).is_some_and(|tags| tags.get(key).is_some_and(|shown| shown == value))
+        of_instance.or_else(of_address)?.get(key)
     }
 
     fn overlay(&self, resource: &str, tags: &mut Tags, now: Time) {
         let from = (resource.to_owned(), String::new());
         let ours = self.written.range(from..).take_while(|((of, _), _)| of == resource);
-        for ((_, key), (value, at)) in ours {
-            if now.since(*at) < OWN_WRITES_BELIEVED {
-                tags.insert(key.clone(), value.clone());
+        for ((_, key), written) in ours {
+            let stale = || written.before.iter().any(|before| before.as_ref() == tags.get(key));
+            if now.since(written.at) < OWN_WRITES_BELIEVED && stale() {
+                tags.insert(key.clone(), written.value.clone());
             }
         }
     }

@@ -13,8 +13,10 @@ use crate::core::model::{Answer, ProbeTarget, Scheme};
 use crate::core::report::Report;
 use crate::core::time::Time;
 use crate::core::watch::{Effect, Ending, Input, Settings, Watch};
-use crate::embedded::ec2::{Call, Ec2, Id, InstanceSpec, Place, Plan, Request, State, Tags, tags};
+use crate::embedded::ec2::{Call, Ec2, Id, InstanceSpec, Place, Plan, Request, Response, State, Tags, tags};
 use crate::embedded::seam;
+
+use super::check::Shown;
 
 /// When a world begins: 2026-11-22T07:30:00Z, in milliseconds since 1970.
 pub const START_MS: u64 = 1_795_332_600_000;
@@ -22,6 +24,8 @@ pub const START_MS: u64 = 1_795_332_600_000;
 pub const UP_FOR_MS: u64 = 86_400_000;
 /// How often a watch may ask to be polled at once, without anything new, before it counts as spinning.
 pub const MAX_SPINS: u32 = 100;
+/// How many effects a watch may have in one moment: with answers that take no time, more means that it asks without end.
+pub const MAX_EFFECTS_AT_ONCE: u32 = 2_000;
 /// How long [`World::run`] goes on at most, in milliseconds.
 pub const MAX_RUN_MS: u64 = 3_600_000;
 /// The port that services have unless another is named.
@@ -95,9 +99,21 @@ enum Event {
     Invoke(Handle),
     Wake(Handle),
     Run(Handle, u64, Box<(Request, Plan)>),
-    Answer(Handle, Box<Input>),
+    /// With what was asked and what that shows, of calls to EC2 that succeeded.
+    Answer(Handle, Box<(Input, Option<(Request, Response)>)>),
     Beat(Id),
     Act(Action),
+}
+
+/// When an invocation dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Death {
+    /// Once it has had so many effects more.
+    AfterEffects(u64),
+    /// When it is about to change something.
+    BeforeAct,
+    /// When it has just sent what changes something.
+    AfterAct,
 }
 
 struct Run {
@@ -107,11 +123,13 @@ struct Run {
     watch: Option<Watch>,
     ending: Option<Ending>,
     ended_ms: Option<u64>,
-    /// Dropped once it has had so many effects.
-    killed_after: Option<u64>,
-    effects: u64,
+    started_ms: u64,
+    death: Option<Death>,
+    shown: Shown,
     wake_ms: Option<u64>,
     spins: u32,
+    /// How many effects it has had in this moment.
+    effects: (u64, u32),
     log: Vec<Record>,
 }
 
@@ -137,6 +155,8 @@ pub struct World {
     pub whys: BTreeMap<&'static str, u64>,
     /// What no watch may do: spin, outlive its deadline.
     pub misbehaved: Vec<String>,
+    /// What watches asked for against what EC2 had shown them: when, which rule, what.
+    pub objections: Vec<(u64, &'static str, String)>,
     /// How many probes were made.
     pub probes: u64,
     /// The most probes that were on their way at once.
@@ -178,6 +198,7 @@ impl World {
             agents: BTreeMap::new(),
             whys: BTreeMap::new(),
             misbehaved: Vec::new(),
+            objections: Vec::new(),
             probes: 0,
             most_probes: 0,
             probes_open: 0,
@@ -249,6 +270,24 @@ impl World {
         let ip = self.ec2.add_private_ip(&nic, None)?;
         self.owners.insert(ip, node.clone());
         Some(ip)
+    }
+
+    /// Gives a node one more interface, and says which and its private address.
+    pub fn add_interface(&mut self, node: &Id) -> Option<(Id, Ipv4Addr)> {
+        let id = self.ec2.add_interface(node, 1)?;
+        let ip = *self.ec2.interfaces_of(&id).next()?.private_ips.first()?;
+        self.owners.insert(ip, node.clone());
+        Some((id, ip))
+    }
+
+    /// Detaches an interface: nothing answers behind it any more.
+    pub fn detach(&mut self, interface: &Id) {
+        self.ec2.detach_interface(interface, self.now_ms);
+        for nic in self.ec2.interfaces_of(interface) {
+            for ip in &nic.private_ips {
+                self.owners.remove(ip);
+            }
+        }
     }
 
     /// Allocates an address of the cluster, on the first node; every node gets a private address for it.
@@ -344,6 +383,11 @@ impl World {
         self.cut.contains(&(None, node.clone()))
     }
 
+    /// Whether the way from some running invocation to a node is cut.
+    pub fn is_cut_from_some(&self, node: &Id) -> bool {
+        self.cut.iter().any(|(from, to)| to == node && from.is_some_and(|handle| self.is_running(handle)))
+    }
+
     /// Mends every way.
     pub fn mend(&mut self) {
         self.cut.clear();
@@ -402,10 +446,12 @@ impl World {
             watch: None,
             ending: None,
             ended_ms: None,
-            killed_after: None,
-            effects: 0,
+            started_ms: at_ms,
+            death: None,
+            shown: Shown::default(),
             wake_ms: None,
             spins: 0,
+            effects: (0, 0),
             log: Vec::new(),
         };
         let handle = Handle::try_from(self.runs.len()).unwrap_or(Handle::MAX);
@@ -420,10 +466,10 @@ impl World {
         self.invoke(&schedule_event(), at_ms)
     }
 
-    /// Kills an invocation, once it has had so many effects: nothing that comes later reaches it, what was sent stays sent.
-    pub fn kill_after(&mut self, handle: Handle, effects: u64) {
+    /// Lets an invocation die: nothing that comes later reaches it, what was sent stays sent.
+    pub fn kill(&mut self, handle: Handle, death: Death) {
         if let Some(run) = self.run_mut(handle) {
-            run.killed_after = Some(effects);
+            run.death = Some(death);
         }
     }
 
@@ -449,6 +495,11 @@ impl World {
     fn push(&mut self, at_ms: u64, event: Event) {
         self.sequence += 1;
         self.events.insert((at_ms.max(self.now_ms), self.sequence), event);
+    }
+
+    /// Lets the next thing happen, unless it is after then. False: there was none.
+    pub fn step_until(&mut self, at_ms: u64) -> bool {
+        self.step(START_MS + at_ms)
     }
 
     /// The next thing that happens, unless it is after `until_ms`.
@@ -479,18 +530,26 @@ impl World {
             Event::Run(handle, id, call) => {
                 let (request, plan) = *call;
                 let answer = self.ec2.run(&plan, &request, self.now_ms);
+                let shown = answer.as_ref().ok().map(|response| (request.clone(), response.clone()));
                 let input = if matches!(request, Request::AssociateAddress { .. } | Request::CreateTags { .. }) {
                     Input::Acted(id, seam::acted(answer))
                 } else {
                     Input::Looked(id, seam::seen(answer))
                 };
-                self.push(plan.answer_at_ms, Event::Answer(handle, Box::new(input)));
+                self.push(plan.answer_at_ms, Event::Answer(handle, Box::new((input, shown))));
             }
-            Event::Answer(handle, input) => {
-                if matches!(*input, Input::Probed(..)) {
+            Event::Answer(handle, answer) => {
+                let (input, shown) = *answer;
+                let now_ms = self.now_ms;
+                if matches!(input, Input::Probed(..)) {
                     self.probes_open -= 1;
                 }
-                self.feed(handle, *input);
+                if let Some((request, response)) = shown
+                    && let Some(run) = self.run_mut(handle)
+                {
+                    run.shown.take(&request, &response, now_ms);
+                }
+                self.feed(handle, input);
             }
             Event::Beat(node) => self.beat(&node),
             Event::Act(action) => {
@@ -530,10 +589,9 @@ impl World {
         let now = self.now();
         let now_ms = self.now_ms;
         let keep_logs = self.keep_logs;
-        let Some(run) = self.run_mut(handle) else { return };
+        let Some(run) = usize::try_from(handle).ok().and_then(|at| self.runs.get_mut(at)) else { return };
         let Some(watch) = run.watch.as_mut() else { return };
         let effects = watch.poll(now);
-        let quiet = effects.is_empty() && !news;
         let mut done = Vec::with_capacity(effects.len());
         let mut killed = false;
         for effect in effects {
@@ -541,27 +599,51 @@ impl World {
                 done.push(Err(record));
                 continue;
             }
-            if run.killed_after.is_some_and(|limit| run.effects >= limit) {
-                killed = true;
+            let acts = matches!(effect, Effect::Act(..));
+            killed = match &mut run.death {
+                Some(Death::AfterEffects(left)) => {
+                    *left = left.saturating_sub(1);
+                    *left == 0
+                }
+                Some(Death::BeforeAct | Death::AfterAct) => acts,
+                None => false,
+            };
+            if killed && run.death != Some(Death::AfterAct) {
                 break;
             }
-            run.effects += 1;
+            if let Effect::Act(_, act) = &effect
+                && let Some((rule, text)) = run.shown.objection(&seam::act_request(act), now_ms)
+            {
+                self.objections.push((now_ms, rule, format!("caller {handle}: {text}")));
+            }
             done.push(Ok(effect));
+            if killed {
+                break;
+            }
         }
         let ending = watch.ending().cloned();
         let wake_ms = watch.next_wake().map(|at| at.as_millis());
         let mut complaint = None;
+        let asked = u32::try_from(done.iter().filter(|effect| effect.is_ok()).count()).unwrap_or(u32::MAX);
+        let before = if run.effects.0 == now_ms { run.effects.1 } else { 0 };
+        run.effects = (now_ms, before.saturating_add(asked));
+        if run.effects.1 > MAX_EFFECTS_AT_ONCE {
+            complaint = Some(format!("invocation {handle} asks without end at {} ms: {done:?}", now_ms - START_MS));
+            killed = true;
+        }
         if killed || ending.is_some() {
             run.watch = None;
+            run.shown = Shown::default();
             run.ended_ms = Some(now_ms - START_MS);
             run.ending = ending;
             self.active -= 1;
         } else {
-            run.spins = if quiet && wake_ms.is_some_and(|at_ms| at_ms <= now_ms) { run.spins + 1 } else { 0 };
+            // Polled again and again in the same moment, whether it has effects each time or not.
+            run.spins = if !news && wake_ms.is_some_and(|at_ms| at_ms <= now_ms) { run.spins + 1 } else { 0 };
             let mut at_ms = wake_ms.unwrap_or(now_ms + 1_000).max(now_ms);
             if run.spins > MAX_SPINS {
-                complaint = Some(format!("invocation {handle} spins at {} ms", now_ms - START_MS));
-                at_ms = now_ms + 1;
+                complaint = Some(format!("invocation {handle} spins at {} ms: {done:?}", now_ms - START_MS));
+                at_ms = now_ms + 1_000;
                 run.spins = 0;
             }
             run.wake_ms = Some(at_ms);
@@ -612,7 +694,7 @@ impl World {
         };
         let after_ms = after_ms.saturating_add(self.network_ms);
         let (answer, after_ms) = if after_ms >= limit_ms { (Answer::TimedOut, limit_ms) } else { (answer, after_ms) };
-        self.push(self.now_ms + after_ms, Event::Answer(handle, Box::new(Input::Probed(id, answer))));
+        self.push(self.now_ms + after_ms, Event::Answer(handle, Box::new((Input::Probed(id, answer), None))));
     }
 
     fn asked(&self, handle: Handle, target: &ProbeTarget) -> Behaviour {
@@ -696,6 +778,11 @@ impl World {
         self.runs.get(usize::try_from(handle).ok()?)?.ending.as_ref()
     }
 
+    /// When an invocation was sent.
+    pub fn started_ms(&self, handle: Handle) -> Option<u64> {
+        Some(self.runs.get(usize::try_from(handle).ok()?)?.started_ms)
+    }
+
     /// When an invocation ended or was killed.
     pub fn ended_ms(&self, handle: Handle) -> Option<u64> {
         self.runs.get(usize::try_from(handle).ok()?)?.ended_ms
@@ -777,5 +864,17 @@ pub fn lifecycle_event(instance: &str, at_ms: u64) -> Value {
             "LifecycleHookName": "drain",
             "LifecycleActionToken": "0",
         },
+    })
+}
+
+/// Tags of a resource changed. `kind` is `instance` or `elastic-ip`.
+pub fn tag_event(resource: &str, kind: &str, changed: &[&str], all: &Tags, at_ms: u64) -> Value {
+    json!({
+        "version": "0",
+        "detail-type": "Tag Change on Resource",
+        "source": "aws.tag",
+        "time": rfc3339(at_ms),
+        "resources": [format!("arn:aws:ec2:eu-west-1:123456789012:{kind}/{resource}")],
+        "detail": {"changed-tag-keys": changed, "service": "ec2", "resource-type": kind, "tags": all},
     })
 }

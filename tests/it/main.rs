@@ -18,4 +18,5 @@ mod harness;
 mod infra;
 mod reference;
 mod scenarios;
+mod simulation;
 mod tidy;

@@ -375,7 +375,9 @@ impl Watched {
                     // It counts once a reading that was made then shows it still so.
                     if *read < again {
                         around.looks.want_interface(interface, again.max(now));
-                        around.looks.want_addresses(again.max(now));
+                        if around.facts.addresses_at.is_none_or(|at| at < again) {
+                            around.looks.want_addresses(again.max(now));
+                        }
                     }
                 }
                 Holder::Unclear(interface) => around.looks.want_interface(interface, now),

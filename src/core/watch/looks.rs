@@ -202,7 +202,9 @@ impl Looks {
             return;
         }
         self.interface_ids.insert(id.clone());
-        self.interfaces.want(at);
+        // One that EC2 does not know is left out of every answer: it is asked for again, but not at once.
+        let paced = self.interfaces.asked.map_or(at, |asked| at.max(asked + BACKOFF_MAX_URGENT));
+        self.interfaces.want(paced);
     }
 
     /// Names the alarms to be read; new ones are read at once.
@@ -365,6 +367,9 @@ impl Looks {
                     self.alarms.want(now);
                 }
             }
+            if self.alarm_names.is_empty() {
+                self.alarms.due = None;
+            }
             outcome
         } else if let Some(asked) = self.interfaces.take(id) {
             let asked_for = std::mem::take(&mut self.interface_ids);
@@ -374,7 +379,11 @@ impl Looks {
             }
             outcome
         } else if let Some(asked) = self.strays.take(id) {
-            optional(&mut self.strays, answer, asked, facts, now, None)
+            let outcome = optional(&mut self.strays, answer, asked, facts, now, None);
+            if self.stray_ids.is_empty() {
+                self.strays.due = None;
+            }
+            outcome
         } else {
             Outcome::Nothing
         };

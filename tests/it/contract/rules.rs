@@ -443,7 +443,7 @@ fn rule_8_a_crash_between_any_two_calls_is_finished_by_the_next_sweep() {
         let now_ms = scene.now_ms();
         scene.world.settings.watch = std::time::Duration::ZERO;
         let doomed = scene.scheduled(now_ms);
-        scene.kill_after(doomed, effects);
+        scene.kill(doomed, eipwatch::sim::world::Death::AfterEffects(effects));
         scene.run();
         finished = scene.report(doomed).is_some();
         let told = scene.sweep();

@@ -156,7 +156,7 @@ fn killed_after_any_effect_of_an_event_the_next_sweep_finishes() {
         scene.world.settings.watch = std::time::Duration::ZERO;
         let event = state_event(&scene.node(A), eipwatch::embedded::ec2::State::Stopping, now_ms);
         let doomed = scene.invoke(&event, now_ms);
-        scene.kill_after(doomed, effects);
+        scene.kill(doomed, eipwatch::sim::world::Death::AfterEffects(effects));
         scene.run();
         let finished = scene.report(doomed).is_some();
         let told = scene.sweep();
@@ -179,7 +179,7 @@ fn a_spot_notice_survives_the_death_of_whom_it_was_told() {
         let mut scene = Scene::pair();
         let (now_ms, spot) = (scene.now_ms(), spot_event(&scene.node(A), scene.now_ms()));
         let doomed = scene.invoke(&spot, now_ms);
-        scene.kill_after(doomed, effects);
+        scene.kill(doomed, eipwatch::sim::world::Death::AfterEffects(effects));
         scene.run();
         scene.pass(60_000);
         // Asynchronous invocation is retried after a minute.

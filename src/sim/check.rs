@@ -1,0 +1,651 @@
+//! The judge: what must always be true, read off EC2's truth and the nodes' services.
+//!
+//! Architecture invariant: nothing of `crate::core` is imported, read or called here. What the watcher thinks, says or remembers does
+//! not count; what it did to EC2 does. Times are milliseconds since 1970, as the embedded EC2 has them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::embedded::ec2::{Association, Cause, Ec2, Id, Placed, Request, Response, State, Tags};
+
+/// How old a reading of addresses may be when one is moved.
+const READ_BEFORE_MOVE_MS: u64 = 1_000;
+/// How long a caller may take a read that shows another tag than it wrote as stale.
+const OWN_WRITES_BELIEVED_MS: u64 = 30_000;
+/// How long a state-change event speaks against what EC2 shows.
+const EVENT_BELIEVED_MS: u64 = 60_000;
+/// How old what is known of nodes may be while calls fail: as old as an invocation can be.
+const WATCH_LIFE_MS: u64 = 120_000;
+/// Once this many rules were found broken there is no point in going on.
+pub const MAX_VIOLATIONS: usize = 20;
+
+/// What a node's service would answer whoever asks, all its other checks included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Every check passes, whoever asks.
+    Good,
+    /// Some pass and some fail, or it depends on who asks.
+    Unclear,
+    /// A check fails, whoever asks.
+    Bad,
+}
+
+/// A node's truth beyond EC2.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// The instance.
+    pub id: Id,
+    /// What its service is like.
+    pub condition: Condition,
+    /// Whether a status check is impaired.
+    pub impaired: bool,
+    /// Whether it was announced that it will stop, as far as anybody was told.
+    pub announced: bool,
+}
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sweeps by itself.
+    Auto,
+    /// Was told to move an address, to a candidate.
+    Command,
+    /// Was told to move an address, to whatever node.
+    Force,
+    /// Only reports.
+    Reader,
+}
+
+/// The policy of the world, and how long the truth may take to be seen in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// From probe to probe.
+    pub interval_ms: u64,
+    /// From probe to probe while a verdict changes.
+    pub fast_ms: u64,
+    /// A probe's limit.
+    pub timeout_ms: u64,
+    /// Failures until unhealthy.
+    pub fall: u64,
+    /// Passes until healthy.
+    pub rise: u64,
+    /// How long the preferred node must have been well.
+    pub stable_ms: u64,
+    /// Whether addresses go back by themselves.
+    pub failback: bool,
+    /// How far what a caller sees or does may lag behind the truth: staleness, answers' times, effects that come late.
+    pub slack_ms: u64,
+    /// How much older still readings may be that have a pace of their own: status checks, alarms.
+    pub paced_ms: u64,
+}
+
+impl Bounds {
+    /// How long a node must have been good for no watch to think ill of it any more.
+    pub fn forgiven_ms(&self) -> u64 {
+        self.slack_ms
+            + self.paced_ms
+            + (self.rise + 1) * self.interval_ms
+            + self.fall * self.fast_ms
+            + 2 * self.timeout_ms
+            + 2_000
+    }
+
+    /// How long a node must have been bad for no watch to think well of it any more.
+    pub fn found_out_ms(&self) -> u64 {
+        self.slack_ms + self.paced_ms + self.interval_ms + self.timeout_ms + self.fall * self.fast_ms
+    }
+}
+
+/// A broken rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// When.
+    pub at_ms: u64,
+    /// Which rule, in short.
+    pub rule: &'static str,
+    /// What happened.
+    pub text: String,
+}
+
+/// A value and since when it has been so.
+#[derive(Clone, Debug)]
+struct Steady<T> {
+    value: T,
+    since_ms: u64,
+}
+
+impl<T: PartialEq> Steady<T> {
+    /// What has been so from the beginning is old.
+    fn new(value: T) -> Steady<T> {
+        Steady { value, since_ms: 0 }
+    }
+
+    fn update(&mut self, value: T, now_ms: u64) {
+        if self.value != value {
+            *self = Steady { value, since_ms: now_ms };
+        }
+    }
+
+    /// Whether it has been so for longer than that.
+    fn long(&self, value: &T, for_ms: u64, now_ms: u64) -> bool {
+        self.value == *value && now_ms.saturating_sub(self.since_ms) > for_ms
+    }
+}
+
+#[derive(Clone, Debug)]
+struct NodeTruth {
+    condition: Steady<Condition>,
+    running: Steady<bool>,
+    member: Steady<bool>,
+    /// Its mode is `active`.
+    active: Steady<bool>,
+    /// Announced, in whatever way.
+    announced: Steady<bool>,
+    /// Written where every sweep reads it.
+    on_record: Steady<bool>,
+    impaired: Steady<bool>,
+    priority: Steady<u32>,
+}
+
+#[derive(Clone, Debug)]
+struct AddressTruth {
+    association: Option<Association>,
+    placed_ms: u64,
+    cause: Cause,
+    manual: Steady<bool>,
+    state: Steady<Option<String>>,
+    prefer: Steady<Option<String>>,
+    moves_since_disturbance: u32,
+}
+
+/// Judges one world.
+#[derive(Debug)]
+pub struct Checker {
+    bounds: Bounds,
+    nodes: BTreeMap<Id, NodeTruth>,
+    addresses: BTreeMap<Id, AddressTruth>,
+    roles: BTreeMap<u32, Role>,
+    history_read: usize,
+    /// When each allocation was placed last, of whatever cluster or none.
+    placed_ms: BTreeMap<Id, u64>,
+    start_ms: u64,
+    /// Whether calls to EC2 are being interfered with.
+    api_faulty: Steady<bool>,
+    disturbed_ms: u64,
+    /// What was found.
+    pub violations: Vec<Violation>,
+    /// Moves made by watches.
+    pub moves: u64,
+    /// Of these, off a holder that was gone, bad or on its way out.
+    pub necessary: u64,
+}
+
+impl Checker {
+    /// Judges from `now_ms` on; what is found then is as it always was.
+    pub fn new(bounds: Bounds, ec2: &Ec2, views: &[NodeView], now_ms: u64) -> Checker {
+        let mut this = Checker {
+            bounds,
+            nodes: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            roles: BTreeMap::new(),
+            history_read: ec2.history().len(),
+            placed_ms: BTreeMap::new(),
+            start_ms: now_ms,
+            api_faulty: Steady::new(false),
+            disturbed_ms: now_ms,
+            violations: Vec::new(),
+            moves: 0,
+            necessary: 0,
+        };
+        this.look(ec2, views, now_ms);
+        this
+    }
+
+    /// Says what a caller was asked for; who is not named sweeps by itself.
+    pub fn role(&mut self, caller: u32, role: Role) {
+        self.roles.insert(caller, role);
+    }
+
+    /// Something happened to the world that watches did not do.
+    pub fn disturbed(&mut self, now_ms: u64) {
+        self.disturbed_ms = now_ms;
+        for address in self.addresses.values_mut() {
+            address.moves_since_disturbance = 0;
+        }
+    }
+
+    /// Whether calls are being interfered with now.
+    pub fn api_faulty(&mut self, faulty: bool, now_ms: u64) {
+        self.api_faulty.update(faulty, now_ms);
+    }
+
+    /// A rule that was found broken elsewhere.
+    pub fn object(&mut self, at_ms: u64, rule: &'static str, text: String) {
+        if self.violations.len() < MAX_VIOLATIONS {
+            self.violations.push(Violation { at_ms, rule, text });
+        }
+    }
+
+    /// Looks at the world after something may have happened.
+    pub fn observe(&mut self, ec2: &Ec2, views: &[NodeView], now_ms: u64) {
+        self.look(ec2, views, now_ms);
+        let new: Vec<Placed> = ec2.history().iter().skip(self.history_read).cloned().collect();
+        self.history_read += new.len();
+        for (at, placed) in new.iter().enumerate() {
+            self.placed(placed, new.get(at + 1), now_ms);
+        }
+    }
+
+    fn look(&mut self, ec2: &Ec2, views: &[NodeView], now_ms: u64) {
+        for view in views {
+            let empty = Tags::new();
+            let tags = ec2.tags(&view.id).unwrap_or(&empty);
+            let get = |key: &str| tags.get(key).map(String::as_str);
+            // What EC2 and agents repeat is not gone by the memory of it.
+            let remembered = |text: &str| text.contains(" leaving=spot") || text.contains(" leaving=asg");
+            let health_leaves = get("eipwatch:health").is_some_and(remembered);
+            let agent_leaves = get("eipwatch:heartbeat").is_some_and(|text| text.contains("status=leaving"));
+            let on_record = health_leaves || agent_leaves;
+            let running = ec2.state(&view.id) == Some(State::Running);
+            let member = get("eipwatch:cluster").is_some_and(|text| text.split(' ').any(|word| word == "web"));
+            let active = get("eipwatch:mode").is_none_or(|text| text == "active");
+            let priority = get("eipwatch:priority").and_then(|text| text.parse().ok()).unwrap_or(100);
+            let announced = view.announced || on_record;
+            match self.nodes.get_mut(&view.id) {
+                Some(node) => {
+                    node.condition.update(view.condition, now_ms);
+                    node.running.update(running, now_ms);
+                    node.member.update(member, now_ms);
+                    node.active.update(active, now_ms);
+                    node.announced.update(announced, now_ms);
+                    node.on_record.update(on_record, now_ms);
+                    node.impaired.update(view.impaired, now_ms);
+                    node.priority.update(priority, now_ms);
+                }
+                None => {
+                    let since_ms = if now_ms == self.start_ms { 0 } else { now_ms };
+                    let node = NodeTruth {
+                        condition: Steady { value: view.condition, since_ms },
+                        running: Steady { value: running, since_ms },
+                        member: Steady { value: member, since_ms },
+                        active: Steady { value: active, since_ms },
+                        announced: Steady { value: announced, since_ms },
+                        on_record: Steady { value: on_record, since_ms },
+                        impaired: Steady { value: view.impaired, since_ms },
+                        priority: Steady { value: priority, since_ms },
+                    };
+                    self.nodes.insert(view.id.clone(), node);
+                }
+            }
+        }
+        let of_the_cluster =
+            |id: &&Id| ec2.tags(id).is_some_and(|tags| tags.get("eipwatch:cluster").is_some_and(|name| name == "web"));
+        for id in ec2.address_ids().filter(of_the_cluster) {
+            let empty = Tags::new();
+            let tags = ec2.tags(id).unwrap_or(&empty);
+            let over = |text: &str| {
+                let until = text.strip_prefix("manual until=").and_then(|until| humantime::parse_rfc3339(until).ok());
+                let since_1970 = until.and_then(|until| until.duration_since(std::time::UNIX_EPOCH).ok());
+                since_1970.is_some_and(|until| until.as_millis() <= u128::from(now_ms))
+            };
+            let manual = tags.get("eipwatch:mode").is_some_and(|text| text != "auto" && !over(text));
+            let state = tags.get("eipwatch:state").cloned();
+            let prefer = tags.get("eipwatch:prefer").cloned();
+            match self.addresses.get_mut(id) {
+                Some(address) => {
+                    address.manual.update(manual, now_ms);
+                    address.state.update(state, now_ms);
+                    address.prefer.update(prefer, now_ms);
+                }
+                None => {
+                    let address = AddressTruth {
+                        association: ec2.association(id).cloned(),
+                        placed_ms: 0,
+                        cause: Cause::Attachment,
+                        manual: Steady::new(manual),
+                        state: Steady::new(state),
+                        prefer: Steady::new(prefer),
+                        moves_since_disturbance: 0,
+                    };
+                    self.addresses.insert(id.clone(), address);
+                }
+            }
+        }
+    }
+
+    fn placed(&mut self, placed: &Placed, next: Option<&Placed>, now_ms: u64) {
+        if let Cause::Displaced { by } = &placed.cause
+            && let Some(Placed { cause: Cause::Call(caller), .. }) = next
+        {
+            let since_ms = self.placed_ms.get(&placed.allocation).copied().unwrap_or_default();
+            if now_ms.saturating_sub(since_ms) > self.bounds.slack_ms + READ_BEFORE_MOVE_MS {
+                let text = format!("caller {caller} moved {by} onto the place of {}", placed.allocation);
+                self.object(placed.at_ms, "displaces", text);
+            }
+        }
+        if let Cause::Call(caller) = placed.cause {
+            self.judge_move(placed, caller);
+        }
+        self.placed_ms.insert(placed.allocation.clone(), placed.at_ms);
+        if let Some(address) = self.addresses.get_mut(&placed.allocation) {
+            address.association = placed.association.clone();
+            address.placed_ms = placed.at_ms;
+            address.cause = placed.cause.clone();
+        }
+    }
+
+    fn judge_move(&mut self, placed: &Placed, caller: u32) {
+        let now_ms = placed.at_ms;
+        let bounds = self.bounds;
+        let slack_ms = bounds.slack_ms;
+        let role = self.roles.get(&caller).copied().unwrap_or(Role::Auto);
+        let Some(address) = self.addresses.get_mut(&placed.allocation) else {
+            let text = format!("caller {caller} moved {}, which is none of the cluster's", placed.allocation);
+            self.object(now_ms, "foreign address", text);
+            return;
+        };
+        self.moves += 1;
+        address.moves_since_disturbance += 1;
+        let moves = address.moves_since_disturbance;
+        let address = address.clone();
+        let to = placed.association.as_ref().and_then(|at| at.instance.clone()).unwrap_or_default();
+        let from = address.association.as_ref().and_then(|at| at.instance.clone());
+        let who =
+            format!("caller {caller} moved {} from {} to {to}", placed.allocation, from.as_deref().unwrap_or("-"));
+        let holder = from.as_ref().and_then(|id| self.nodes.get(id)).cloned();
+        let target = self.nodes.get(&to).cloned();
+        let recent = |since_ms: u64| now_ms.saturating_sub(since_ms) <= slack_ms;
+
+        if role == Role::Reader {
+            self.object(now_ms, "a reader moves", who.clone());
+        }
+        if role == Role::Auto && address.manual.long(&true, slack_ms, now_ms) {
+            self.object(now_ms, "moves in manual mode", who.clone());
+        }
+        // What is on an instance that is no node, or on nothing's interface that still belongs to something, is left alone.
+        let outsider = match (&address.association, &from) {
+            (Some(_), Some(id)) => {
+                let node = self.nodes.get(id);
+                let no_node = node.is_none_or(|node| node.member.long(&false, slack_ms, now_ms));
+                let named = address.state.value.as_ref().is_some_and(|text| text.contains(&format!("holder={id} ")));
+                let named_lately = recent(address.state.since_ms);
+                no_node && !named && !named_lately
+            }
+            _ => false,
+        };
+        if outsider && !recent(address.placed_ms) {
+            self.object(now_ms, "moves off an outsider", who.clone());
+        }
+
+        // There is nothing to lose: nobody holds it, or who does is gone.
+        let rescue = match (&address.association, &holder) {
+            (None, _) => true,
+            (Some(at), None) => at.instance.is_none(),
+            (Some(_), Some(node)) => !node.running.value || recent(node.running.since_ms),
+        } || recent(address.placed_ms);
+        if !rescue && role != Role::Force {
+            match &target {
+                None => self.object(now_ms, "to no node", who.clone()),
+                Some(node) => {
+                    // While calls fail, what is known of nodes grows old.
+                    let reads_fail = !self.api_faulty.long(&false, slack_ms, now_ms);
+                    let slack_ms = slack_ms + if reads_fail { WATCH_LIFE_MS } else { 0 };
+                    let found_out_ms = bounds.found_out_ms() + slack_ms - bounds.slack_ms;
+                    let mut against = Vec::new();
+                    if node.running.long(&false, slack_ms, now_ms) {
+                        against.push("does not run");
+                    }
+                    if node.member.long(&false, slack_ms, now_ms) {
+                        against.push("is no member");
+                    }
+                    if node.active.long(&false, slack_ms, now_ms) {
+                        against.push("is not active");
+                    }
+                    if node.on_record.long(&true, slack_ms, now_ms) {
+                        against.push("is leaving");
+                    }
+                    if node.condition.long(&Condition::Bad, found_out_ms, now_ms) {
+                        against.push("fails its checks");
+                    }
+                    let reads_fine = self.api_faulty.long(&false, EVENT_BELIEVED_MS, now_ms);
+                    if reads_fine && node.impaired.long(&true, slack_ms + bounds.paced_ms + 35_000, now_ms) {
+                        against.push("is impaired");
+                    }
+                    if !against.is_empty() {
+                        self.object(now_ms, "to no candidate", format!("{who}, which {}", against.join(", ")));
+                    }
+                }
+            }
+        } else if role != Role::Force
+            && target.as_ref().is_none_or(|node| node.running.long(&false, slack_ms + EVENT_BELIEVED_MS, now_ms))
+        {
+            self.object(now_ms, "rescued to what does not run", who.clone());
+        }
+
+        let reads_fine = self.api_faulty.long(&false, slack_ms, now_ms);
+        let age_ms = if reads_fine { 0 } else { WATCH_LIFE_MS };
+        let forgiven_ms = bounds.forgiven_ms() + age_ms;
+        let well = holder.as_ref().is_some_and(|node| {
+            node.running.long(&true, slack_ms + age_ms, now_ms)
+                && node.condition.long(&Condition::Good, forgiven_ms, now_ms)
+                && node.active.long(&true, slack_ms + age_ms, now_ms)
+                && node.announced.long(&false, slack_ms + age_ms, now_ms)
+        });
+        if !well {
+            self.necessary += 1;
+        }
+        if well && role == Role::Auto && !recent(address.placed_ms) {
+            let rank =
+                |id: &Id, node: &NodeTruth| (address.prefer.value.as_deref() == Some(&**id), node.priority.value);
+            let outranks = match (&from, &holder, &target) {
+                (Some(from), Some(holder), Some(target)) => {
+                    rank(&to, target) > rank(from, holder)
+                        || [holder.priority.since_ms, target.priority.since_ms, address.prefer.since_ms]
+                            .into_iter()
+                            .any(recent)
+                }
+                _ => false,
+            };
+            let by_others = matches!(address.cause, Cause::Operator | Cause::Displaced { .. })
+                || matches!(address.cause, Cause::Call(by) if matches!(self.roles.get(&by), Some(Role::Command | Role::Force)));
+            let remembered = address.state.value.as_ref().is_some_and(|text| text.contains("holder="))
+                && !recent(address.state.since_ms);
+            if !bounds.failback || !outranks {
+                self.object(now_ms, "moves off a healthy holder", who.clone());
+            } else if by_others && remembered {
+                self.object(now_ms, "failback undoes others' move", who.clone());
+            } else if now_ms.saturating_sub(address.placed_ms) + slack_ms < bounds.stable_ms {
+                self.object(now_ms, "failback too soon", who.clone());
+            }
+        }
+        // One, one more by racing, and what was on its way before; effects that come late and calls that fail add to them.
+        let allowed = 3 + u32::from(bounds.failback) + if reads_fine { 0 } else { 5 };
+        let unclear = self
+            .nodes
+            .values()
+            .any(|node| node.condition.value == Condition::Unclear || recent(node.condition.since_ms));
+        if moves > allowed && !unclear {
+            let text = format!("{who}: {moves} moves since the last disturbance at {}", self.disturbed_ms);
+            self.object(now_ms, "too many moves", text);
+        }
+    }
+
+    /// Everything that interfered has ended `calm_ms` ago: the address must be where it belongs.
+    pub fn judge_rest(&mut self, ec2: &Ec2, now_ms: u64) -> usize {
+        let all: Vec<(Id, AddressTruth)> = self.addresses.iter().map(|(id, it)| (id.clone(), it.clone())).collect();
+        let occupied: BTreeSet<(Id, Ipv4Addr)> = ec2
+            .address_ids()
+            .filter_map(|id| ec2.association(id).map(|at| (at.interface.clone(), at.private_ip)))
+            .collect();
+        let free = |id: &Id| {
+            let nic = ec2.primary_interface(id);
+            let of = nic.as_ref().and_then(|nic| ec2.interfaces_of(nic).next());
+            of.is_some_and(|nic| nic.private_ips.iter().any(|ip| !occupied.contains(&(nic.id.clone(), *ip))))
+        };
+        let fit = |node: &NodeTruth| {
+            node.running.value
+                && node.member.value
+                && node.active.value
+                && !node.announced.value
+                && !node.impaired.value
+                && node.condition.value == Condition::Good
+        };
+        let mut judged = 0;
+        for (id, address) in all {
+            if address.manual.value {
+                continue;
+            }
+            let holder = address.association.as_ref().and_then(|at| at.instance.clone());
+            let on_other = address.association.is_some()
+                && holder.as_ref().and_then(|id| self.nodes.get(id)).is_none_or(|node| !node.member.value);
+            if on_other {
+                continue;
+            }
+            let well = holder.as_ref().and_then(|id| self.nodes.get(id)).is_some_and(|node| {
+                node.running.value
+                    && node.condition.value == Condition::Good
+                    && node.active.value
+                    && !node.announced.value
+            });
+            let could: Vec<&Id> =
+                self.nodes.iter().filter(|(id, node)| fit(node) && free(id)).map(|(id, _)| id).collect();
+            judged += 1;
+            if !well && !could.is_empty() {
+                let text =
+                    format!("{id} is on {}, though {could:?} could take it", holder.as_deref().unwrap_or("nobody"));
+                self.object(now_ms, "not rescued", text);
+            }
+            if let (Some(text), Some(holder)) = (&address.state.value, &holder)
+                && text.starts_with("holder=i-")
+                && text.contains(" why=")
+                && !text.starts_with(&format!("holder={holder} "))
+            {
+                self.object(now_ms, "remembers another holder", format!("{id} is on {holder}, its state says {text}"));
+            }
+        }
+        judged
+    }
+
+    /// Whether each address is on a node that is well now.
+    pub fn all_well(&self) -> bool {
+        self.addresses.values().all(|address| {
+            let holder = address.association.as_ref().and_then(|at| at.instance.as_ref());
+            holder
+                .and_then(|id| self.nodes.get(id))
+                .is_some_and(|node| node.running.value && node.condition.value == Condition::Good && node.active.value)
+        })
+    }
+
+    /// An invocation said that it moved an address: it must have been there while the invocation ran.
+    pub fn judge_claim(&mut self, ec2: &Ec2, claim: &Claim) {
+        let from_ms = claim.started_ms.saturating_sub(self.bounds.slack_ms);
+        let there = |at: Option<&Association>| at.and_then(|at| at.instance.as_ref()) == Some(&claim.to);
+        let within = ec2.history().iter().any(|it| {
+            it.allocation == claim.allocation
+                && (from_ms..=claim.ended_ms).contains(&it.at_ms)
+                && there(it.association.as_ref())
+        });
+        if !within && !there(ec2.association_at(&claim.allocation, from_ms)) {
+            let text = format!("caller {} says it moved {} to {}", claim.caller, claim.allocation, claim.to);
+            self.object(claim.ended_ms, "claims what it did not do", text);
+        }
+    }
+}
+
+/// What an invocation answered of a move: that it worked.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Which invocation.
+    pub caller: u32,
+    /// When it began.
+    pub started_ms: u64,
+    /// When it answered.
+    pub ended_ms: u64,
+    /// Which address.
+    pub allocation: Id,
+    /// Which node.
+    pub to: Id,
+}
+
+/// Where an address is, and its tags.
+type Whereabouts = (Option<(Id, Ipv4Addr)>, Arc<Tags>);
+
+/// What EC2 has shown one caller: what it then asks for is measured by it.
+#[derive(Clone, Debug, Default)]
+pub struct Shown {
+    addresses: BTreeMap<Id, Whereabouts>,
+    read_ms: Option<u64>,
+    instances: BTreeMap<Id, Arc<Tags>>,
+    /// What the caller wrote itself, and when: a read may be taken as older than that.
+    written_ms: BTreeMap<(Id, String), u64>,
+}
+
+impl Shown {
+    /// Takes in an answer as it reaches the caller.
+    pub fn take(&mut self, request: &Request, response: &Response, now_ms: u64) {
+        match response {
+            Response::Tagged => {
+                let Request::CreateTags { resources, tags, .. } = request else { return };
+                for id in resources {
+                    self.written_ms.extend(tags.iter().map(|(key, _)| ((id.clone(), key.clone()), now_ms)));
+                    let of_address = self.addresses.get_mut(id).map(|(_, shown)| shown);
+                    if let Some(shown) = of_address.or_else(|| self.instances.get_mut(id)) {
+                        Arc::make_mut(shown).extend(tags.iter().cloned());
+                    }
+                }
+            }
+            Response::Addresses(all) => {
+                self.read_ms = Some(now_ms);
+                let place = |at: &Association| (at.interface.clone(), at.private_ip);
+                self.addresses = all
+                    .iter()
+                    .map(|it| (it.id.clone(), (it.association.as_ref().map(place), it.tags.clone())))
+                    .collect();
+            }
+            Response::Instances(all) => {
+                self.instances.extend(all.iter().map(|it| (it.id.clone(), it.tags.clone())));
+            }
+            _ => {}
+        }
+    }
+
+    /// What speaks against asking for this now, by what was shown: which rule, and why.
+    pub fn objection(&self, request: &Request, now_ms: u64) -> Option<(&'static str, String)> {
+        match request {
+            Request::AssociateAddress { allocation, interface, private_ip, dry_run: false, .. } => {
+                let Some(read_ms) = self.read_ms else {
+                    return Some(("moves blindly", format!("{allocation} was never read")));
+                };
+                let age_ms = now_ms.saturating_sub(read_ms);
+                if age_ms > READ_BEFORE_MOVE_MS {
+                    return Some(("moves blindly", format!("{allocation} was read {age_ms} ms before")));
+                }
+                let target = (interface.clone(), *private_ip);
+                let on_target = |(_, (at, _)): &(&Id, &Whereabouts)| at.as_ref() == Some(&target);
+                let (id, _) = self.addresses.iter().find(on_target)?;
+                if id == allocation {
+                    Some((
+                        "changes nothing",
+                        format!("{allocation} is shown where it is to go: {interface} {private_ip}"),
+                    ))
+                } else {
+                    Some(("displaces", format!("{id} is shown where {allocation} is to go: {interface} {private_ip}")))
+                }
+            }
+            Request::CreateTags { resources, tags, dry_run: false } => {
+                let shown = |id: &Id| self.addresses.get(id).map(|(_, tags)| tags).or_else(|| self.instances.get(id));
+                let doubted = |id: &Id, key: &String| {
+                    let written_ms = self.written_ms.get(&(id.clone(), key.clone()));
+                    written_ms.is_some_and(|at_ms| now_ms.saturating_sub(*at_ms) < OWN_WRITES_BELIEVED_MS)
+                };
+                let same = resources.iter().find(|id| {
+                    !tags.iter().any(|(key, _)| doubted(id, key))
+                        && shown(id).is_some_and(|shown| tags.iter().all(|(key, value)| shown.get(key) == Some(value)))
+                })?;
+                Some(("changes nothing", format!("{tags:?} is shown on {same} already")))
+            }
+            _ => None,
+        }
+    }
+}
