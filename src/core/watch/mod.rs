@@ -434,7 +434,13 @@ impl Watch {
         let first = self.first_read.is_none();
         self.first_read.get_or_insert(now);
         self.occupancy = self.facts.occupancy();
-        let (found, problems) = snapshot::clusters(&self.facts, &self.settings.keys);
+        let (mut found, problems) = snapshot::clusters(&self.facts, &self.settings.keys);
+        if self.command.is_some()
+            && let Some(shard) = self.settings.shard
+        {
+            // A command on a cluster of another shard must not look as if it had been done.
+            found.retain(|name, _| shard.covers(name));
+        }
         self.loose_problems = problems;
         if first
             && let Some(command) = &mut self.command

@@ -2,7 +2,7 @@
 
 use eipwatch::core::tags::Verdict;
 use eipwatch::embedded::ec2::{Alarm, AlarmState, Api, Check, CheckKind, ScheduledEvent};
-use eipwatch::embedded::faults::Rule;
+use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, SERVES};
 
 use super::{A, B, C, Scene};
@@ -108,11 +108,10 @@ fn ec2_impaired_fails_a_holder_only_if_no_other_check_passes() {
 fn ec2_missing_from_an_answer_is_unknown_not_gone() {
     let mut scene = Scene::pair();
     let a = scene.node(A);
-    scene.ec2.faults_mut().push(
-        Rule::new(eipwatch::embedded::faults::Fault::Omit(a.clone()))
-            .on(Api::DescribeInstances)
-            .on(Api::DescribeInstanceStatus),
-    );
+    scene
+        .ec2
+        .faults_mut()
+        .push(Rule::new(Fault::Omit(a.clone())).on(Api::DescribeInstances).on(Api::DescribeInstanceStatus));
     let told = scene.watch(20);
     assert_eq!(scene.holder(0), "A", "{}", told.text());
     assert!(scene.says(&told, 0).starts_with("stay"), "{}", scene.says(&told, 0));
@@ -224,6 +223,30 @@ fn via_public_without_a_public_address_is_unknown_and_a_problem() {
     assert!(!told.node(B).candidate);
 }
 
+/// `via=public`: an Elastic IP that went to another node is not this node's any more, whatever DescribeInstances still shows.
+#[test]
+fn via_public_never_asks_an_address_that_went_to_another_node() {
+    for seed in 0..10 {
+        let mut scene = Scene { world: eipwatch::sim::world::World::new(seed) };
+        for _ in 0..2 {
+            scene.add_node();
+        }
+        scene.add_address();
+        scene.settle();
+        scene.tag_address(0, "policy", "via=public");
+        scene.season();
+        let stale = Fault::Stale { what: Shown::Associations, up_to_ms: 20_000 };
+        scene.ec2.faults_mut().push(Rule::new(stale).on(Api::DescribeInstances));
+        scene.refuse(A);
+        let told = scene.watch(50);
+        assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+        assert!(!told.node(A).candidate && told.node(A).verdict != Verdict::Healthy, "{seed}: {:?}", told.node(A));
+        let healthy = told.calls.iter().filter(|call| call.starts_with("tag health A")).count();
+        assert!(!scene.node_tag(A, "health").starts_with("verdict=healthy"), "{seed}: {healthy}");
+        assert_eq!(scene.world.moves(&scene.address(0)).len(), 1, "{seed}");
+    }
+}
+
 /// `heartbeat`: one that advances passes, none yet is `unknown` with a hint.
 #[test]
 fn heartbeat_none_yet_is_unknown_with_a_hint() {
@@ -233,6 +256,7 @@ fn heartbeat_none_yet_is_unknown_with_a_hint() {
     let told = scene.sweep();
     assert_eq!(told.node(B).verdict, Verdict::Unknown);
     assert!(told.evidence(B, "heartbeat").1.contains("eipwatch-agent"), "{:?}", told.evidence(B, "heartbeat"));
+    assert!(told.took_ms() <= 1_000, "unknown for want of data is settled: {} ms", told.took_ms());
 }
 
 /// `heartbeat`: one that has stopped fails the node if a peer's advanced meanwhile and no probe is configured.
@@ -444,6 +468,50 @@ fn scheduled_events_make_a_node_leave_ten_minutes_before() {
             assert_eq!(told.node(A).leaving.as_deref(), Some("system-reboot"));
         }
     }
+}
+
+/// Scheduled events and an agent's word end with `undrain`, too.
+#[test]
+fn undrain_overrules_scheduled_events_and_agents() {
+    let mut scene = Scene::pair();
+    let b = scene.node(B);
+    schedule(&mut scene, B, "Your instance will be rebooted", 60, 3_600);
+    let told = scene.sweep();
+    assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (Some("system-reboot"), false));
+    scene.pass(2_000);
+    for told in [scene.send(&serde_json::json!({"action": "undrain", "node": &*b})), scene.sweep()] {
+        assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (None, true));
+    }
+    let mut scene = Scene::pair();
+    beat(&mut scene, B, 7, "leaving", 0);
+    let told = scene.sweep();
+    assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (Some("agent"), false));
+    for told in [scene.send(&serde_json::json!({"action": "undrain", "node": &*b})), scene.sweep()] {
+        assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (None, true));
+    }
+    // It is announced once more.
+    beat(&mut scene, B, 8, "leaving", 0);
+    let told = scene.sweep();
+    assert_eq!(told.node(B).leaving.as_deref(), Some("agent"));
+}
+
+/// Clusters settle independently: one that takes long holds up no other.
+#[test]
+fn clusters_settle_independently() {
+    let mut scene = Scene::pair();
+    scene.refuse(A);
+    let (slow, began_ms) = (scene.add_node(), scene.now_ms());
+    scene.tag(&slow, "cluster", "db");
+    let policy = [
+        ("eipwatch:cluster", "db"),
+        ("eipwatch:check", "tcp:8080"),
+        ("eipwatch:policy", "rise=20 fast=5s interval=5s"),
+    ];
+    scene.ec2.add_address(eipwatch::embedded::ec2::tags(policy));
+    let told = scene.sweep();
+    assert!(told.took_ms() >= 15_000, "{} ms", told.took_ms());
+    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
+    assert!(moved_ms <= 1_000, "{moved_ms} ms");
 }
 
 /// Scheduled events: one that comes within the ten minutes while a watch runs is noticed by it.

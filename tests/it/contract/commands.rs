@@ -254,6 +254,30 @@ fn the_environments_manual_mode_overrides_every_cluster() {
     assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move manual to B".to_owned(), "B".to_owned()));
 }
 
+/// A command on a cluster of another shard is refused, and nothing is written: it must not look as if it had been done.
+#[test]
+fn a_command_on_a_cluster_of_another_shard_is_refused() {
+    use eipwatch::core::event::Shard;
+    use eipwatch::core::model::ClusterName;
+    let mut scene = Scene::pair();
+    let shards = (0..4).filter_map(|index| Shard::parse(&format!("{index}/4")).ok());
+    let other = shards.filter(|shard| !shard.covers(&ClusterName::from("web"))).next();
+    scene.world.settings.shard = other;
+    let a = scene.node(A);
+    for payload in [
+        json!({"action": "move", "cluster": "web"}),
+        json!({"action": "drain", "node": &*a}),
+        json!({"action": "pause", "cluster": "web"}),
+    ] {
+        let text = scene.bad_request(&payload);
+        assert!(text.contains("Nothing was changed"), "{text}");
+    }
+    assert_eq!(
+        (scene.node_tag(A, "mode"), scene.address_tag(0, "mode"), scene.holder(0).as_str()),
+        (String::new(), String::new(), "A")
+    );
+}
+
 /// A manual command always answers, with `ok: false` and the error in it.
 #[test]
 fn a_command_that_fails_answers_with_the_error() {

@@ -235,6 +235,57 @@ fn rule_5_a_failback_waits_for_the_brake() {
     assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked max-moves".to_owned(), "B".to_owned()));
 }
 
+/// Rule 5: moves that are older than the window do not count.
+#[test]
+fn rule_5_old_moves_do_not_count() {
+    for (pass_ms, says) in [(20_000, "blocked max-moves"), (70_000, "move holder-unhealthy to A")] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "policy", "max_moves=1 window=1m stable=1h");
+        scene.refuse(A);
+        scene.sweep();
+        scene.serve(A);
+        scene.pass(pass_ms);
+        scene.refuse(B);
+        let told = scene.sweep();
+        assert_eq!(scene.says(&told, 0), says);
+    }
+}
+
+/// Rules 5 and 7: what others moved counts for the brake.
+#[test]
+fn rule_5_moves_by_others_count() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "max_moves=1 window=1h stable=1h");
+    scene.send(&json!({"action": "move"}));
+    scene.pass(40_000);
+    scene.by_hand(0, Some(A));
+    scene.sweep();
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked max-moves".to_owned(), "A".to_owned()));
+}
+
+/// Rule 5: the target has to pass for `stable` without a break, too.
+#[test]
+fn rule_5_a_break_of_the_target_begins_stable_anew() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "max_moves=1 window=1h stable=30s");
+    scene.refuse(A);
+    scene.sweep();
+    scene.pass(60_000);
+    scene.serve(A);
+    scene.season();
+    scene.refuse(B);
+    let began_ms = scene.now_ms();
+    // One probe of the target fails after 20 s.
+    scene.at(began_ms + 20_000, |world| world.service(&world.node(A), Behaviour::Refuse));
+    scene.at(began_ms + 21_000, |world| world.service(&world.node(A), SERVES));
+    let told = scene.watch(55);
+    assert_eq!(scene.says(&told, 0), "move holder-unhealthy to A", "{}", told.text());
+    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
+    assert!(moved_ms >= 50_000, "{moved_ms} ms");
+}
+
 /// Rule 6: a private address that another Elastic IP took since the last reading is not taken from it.
 #[test]
 fn rule_6_no_elastic_ip_is_displaced() {
