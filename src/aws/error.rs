@@ -83,7 +83,7 @@ fn no_credentials(missing: &CredentialsError) -> CloudError {
         _ => Failure::NotPermitted,
     };
     let text = format!(
-        "no AWS credentials: give the function a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and its secret ({})",
+        "no AWS credentials: give the function or the instance a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and its secret ({})",
         causes(missing)
     );
     failed(failure, "NoCredentials", &text)
