@@ -1,33 +1,65 @@
-use eipwatch::sim::chaos::*;
-use std::collections::BTreeMap;
-fn main() {
-    let a: Vec<String> = std::env::args().collect();
-    let from: u64 = a[1].parse().unwrap();
-    let n: u64 = a[2].parse().unwrap();
-    if a.len() > 3 {
-        let t = live(Life { told: true, ..Life::short(from) });
-        for (at, text) in &t.timeline {
-            println!("{:>9.3} {text}", *at as f64 / 1000.0);
+//! Lives in virtual time, seed after seed, until it is stopped or a rule is broken:
+//!
+//! ```text
+//! cargo run --release --no-default-features --example soak -- [FIRST_SEED [COUNT]]
+//! ```
+//!
+//! On every core. It tells simulated hours, moves and faults by kind every minute and at the end, and each broken rule with its seed:
+//! `EIPWATCH_SEED=…` with the test `simulation` tells that life in full. The exit status is 1 if a rule was broken, or something never met.
+
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use eipwatch::sim::chaos::{Life, Tally, live};
+
+/// The time between two interim reports.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+/// After so many broken rules there is enough to look at.
+const MAX_BROKEN: usize = 20;
+/// Fewer lives than this need not have met everything.
+const LIVES_THAT_MEET_ALL: u64 = 1_000;
+
+fn main() -> ExitCode {
+    let mut numbers = std::env::args().skip(1).map_while(|word| word.parse::<u64>().ok());
+    let first = numbers.next().unwrap_or(1);
+    let end = numbers.next().map_or(u64::MAX, |count| first.saturating_add(count));
+    let next = AtomicU64::new(first);
+    let all = Mutex::new((Tally::default(), Instant::now()));
+    let start = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let tally = live(Life::short(seed));
+                    let Ok(mut all) = all.lock() else { return };
+                    for (seed, broken) in &tally.violations {
+                        println!("BROKEN: EIPWATCH_SEED={seed}: {}: {}", broken.rule, broken.text);
+                    }
+                    all.0.add(tally);
+                    if all.0.violations.len() >= MAX_BROKEN {
+                        next.store(end, Ordering::Relaxed);
+                    }
+                    if all.1.elapsed() >= TELL_EVERY {
+                        all.1 = Instant::now();
+                        println!("after {:.0} s: {}", start.elapsed().as_secs_f64(), all.0);
+                    }
+                }
+            });
         }
-        return;
+    });
+    let Ok((tally, _)) = all.into_inner() else { return ExitCode::FAILURE };
+    let took_s = start.elapsed().as_secs_f64();
+    println!("{tally}\nin {took_s:.1} s: {:.2} simulated hours a second", tally.hours() / took_s);
+    let missing = if tally.lives >= LIVES_THAT_MEET_ALL { tally.never_met() } else { Vec::new() };
+    for what in &missing {
+        println!("never met: {what}");
     }
-    let s = std::time::Instant::now();
-    let mut all = Tally::default();
-    let mut rules: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-    for seed in from..from + n {
-        let t = live(Life::short(seed));
-        for (s, v) in &t.violations {
-            let l = rules.entry(v.rule).or_default();
-            if l.last() != Some(s) {
-                l.push(*s);
-            }
-        }
-        all.add(t);
-    }
-    println!("{all}");
-    println!("{:.1}s", s.elapsed().as_secs_f64());
-    for (r, l) in rules {
-        println!("{r}: {} seeds {:?}", l.len(), &l[..l.len().min(12)]);
-    }
-    println!("{:#?}", all.never_met());
+    if tally.violations.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

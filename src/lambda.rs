@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::aws::AwsCloud;
@@ -50,6 +51,14 @@ impl From<Failed> for Diagnostic {
     }
 }
 
+/// What an invocation answers; its members stay in the order of the contract.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer {
+    Report(Box<Report>),
+    Ignored { ignored: String },
+}
+
 /// What every invocation of one execution environment shares.
 struct Function {
     settings: Result<Settings, BadVariable>,
@@ -74,7 +83,7 @@ pub async fn run() -> Result<(), lambda_runtime::Error> {
 }
 
 impl Function {
-    async fn invoke(&self, event: LambdaEvent<Value>) -> Result<Value, Failed> {
+    async fn invoke(&self, event: LambdaEvent<Value>) -> Result<Answer, Failed> {
         let clock = SystemClock::start();
         let result = self.answer(event, &clock).await;
         if let Err(failed) = &result {
@@ -85,11 +94,11 @@ impl Function {
         result
     }
 
-    async fn answer(&self, event: LambdaEvent<Value>, clock: &SystemClock) -> Result<Value, Failed> {
+    async fn answer(&self, event: LambdaEvent<Value>, clock: &SystemClock) -> Result<Answer, Failed> {
         let settings = self.settings.as_ref().map_err(Clone::clone)?;
         let triggers = match event::parse(&event.payload)? {
             Request::Run(triggers) => triggers,
-            Request::Ignored(what) => return Ok(json!({ "ignored": what })),
+            Request::Ignored(what) => return Ok(Answer::Ignored { ignored: what }),
         };
         let cloud = self.cloud.as_ref().map_err(Clone::clone)?;
         let manual = triggers.iter().any(|trigger| matches!(trigger, Trigger::Command(_)));
@@ -115,11 +124,10 @@ impl Function {
 
     /// An event's invocation fails where its report does, so that Lambda's own error metric counts it; a command always answers, unless
     /// nothing at all could be observed.
-    fn judge(&self, report: Report, manual: bool) -> Result<Value, Failed> {
+    fn judge(&self, report: Report, manual: bool) -> Result<Answer, Failed> {
         match &report.error {
             Some(error) if !manual || !report.observed => Err(Failed::Sweep(error.clone())),
-            _ => serde_json::to_value(&report)
-                .map_err(|error| Failed::Sweep(format!("the answer cannot be written: {error}."))),
+            _ => Ok(Answer::Report(Box::new(report))),
         }
     }
 }

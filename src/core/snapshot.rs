@@ -28,6 +28,8 @@ pub struct Sighting {
     pub instance: Option<Arc<Instance>>,
     /// Whether the last answer described it. If not, nothing in `instance` but its addresses may be relied on.
     pub described: bool,
+    /// Whether the last answer left it out, although EC2 could have described it: it may be gone, or no longer of the cluster.
+    pub missing: bool,
     /// Its tags, which DescribeTags gives even when DescribeInstances does not.
     pub tags: Tags,
 }
@@ -88,7 +90,9 @@ impl Facts {
         self.instances.retain(|id, sighting| sighting.described || keep.contains(id) || present.contains(id));
         for (id, sighting) in &mut self.instances {
             if sighting.described && !present.contains(id) && !keep.contains(id) {
-                Arc::make_mut(sighting).described = false;
+                let sighting = Arc::make_mut(sighting);
+                sighting.described = false;
+                sighting.missing = true;
             }
         }
         self.take_described(seen, now);
@@ -101,7 +105,7 @@ impl Facts {
             self.overlay(&instance.id.to_string(), &mut instance.tags, now);
             let tags = instance.tags.clone();
             let id = instance.id.clone();
-            let sighting = Sighting { instance: Some(Arc::new(instance)), described: true, tags };
+            let sighting = Sighting { instance: Some(Arc::new(instance)), described: true, missing: false, tags };
             self.instances.insert(id, Arc::new(sighting));
         }
     }
@@ -111,7 +115,19 @@ impl Facts {
     pub fn take_undescribed(&mut self, id: &InstanceId, mut seen: Tags, now: Time) {
         self.overlay(id.as_str(), &mut seen, now);
         let instance = self.instances.get(id).and_then(|sighting| sighting.instance.clone());
-        self.instances.insert(id.clone(), Arc::new(Sighting { instance, described: false, tags: seen }));
+        self.instances
+            .insert(id.clone(), Arc::new(Sighting { instance, described: false, missing: false, tags: seen }));
+    }
+
+    /// Takes in the tags of instances that are known already, as DescribeTags shows them.
+    pub fn take_tags(&mut self, seen: &BTreeMap<InstanceId, Tags>, now: Time) {
+        for (id, tags) in seen {
+            let mut tags = tags.clone();
+            self.overlay(id.as_str(), &mut tags, now);
+            if let Some(sighting) = self.instances.get_mut(id) {
+                Arc::make_mut(sighting).tags = tags;
+            }
+        }
     }
 
     /// Takes in the small answers: statuses, interfaces, alarms.
@@ -323,6 +339,8 @@ pub struct Node {
     pub zone: Option<String>,
     /// Its state; `None` when EC2 did not describe it.
     pub state: Option<InstanceState>,
+    /// The last answer left it out: nothing is known of it, whatever its probes say.
+    pub missing: bool,
     /// When it was last launched or started.
     pub launched: Option<Time>,
     /// Its mode.
@@ -542,7 +560,7 @@ impl Reader<'_> {
             if let Holder::Node(id) = &holder
                 && !nodes.contains_key(id)
             {
-                let unseen = Sighting { instance: None, described: false, tags: Tags::new() };
+                let unseen = Sighting { instance: None, described: false, missing: false, tags: Tags::new() };
                 let sighting = self.facts.instances.get(id).map_or(&unseen, Arc::as_ref);
                 let node = self.node(id, sighting, false, false, &policy, &shared_checks, addresses, &mut problems);
                 problems.push(format!(
@@ -664,6 +682,7 @@ impl Reader<'_> {
             name: tags.get("Name").filter(|name| !name.is_empty()).cloned(),
             zone: instance.zone.clone(),
             state: sighting.described.then_some(instance.state),
+            missing: sighting.missing,
             launched: instance.launched,
             mode,
             priority,

@@ -459,6 +459,8 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
 
     let verdict = if gone.is_some() {
         Verdict::Gone
+    } else if node.missing {
+        Verdict::Unknown
     } else if failed || (!impaired.is_empty() && !passed_other && !suspect) {
         Verdict::Unhealthy
     } else if suspect {

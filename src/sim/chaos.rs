@@ -347,7 +347,8 @@ impl Chaos {
             world.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 10, max_ms: ec2_ms }));
         }
         let has = |prefix: &str| kinds.iter().any(|kind| kind.starts_with(prefix));
-        let slack_ms = 3_000
+        // A quiet watch reads every 5 s.
+        let slack_ms = 7_000
             + if has("api-") { 8_000 } else { 0 }
             + if has("stale-") { 6_000 } else { 0 }
             + if has("throttle") || has("not-permitted") { 3_000 } else { 0 };

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::embedded::ec2::{Association, Cause, Ec2, Id, Placed, Request, Response, State, Tags};
+use crate::embedded::ec2::{Association, Cause, Ec2, Filter, Id, Placed, Request, Response, State, Tags};
 
 /// How old a reading of addresses may be when one is moved.
 const READ_BEFORE_MOVE_MS: u64 = 1_000;
@@ -603,9 +603,11 @@ impl Shown {
                     .map(|it| (it.id.clone(), (it.association.as_ref().map(place), it.tags.clone())))
                     .collect();
             }
-            Response::Instances(all) => {
+            Response::Instances(all) if matches!(request, Request::DescribeInstances(Filter::TagKey(_))) => {
                 self.instances.extend(all.iter().map(|it| (it.id.clone(), it.tags.clone())));
             }
+            // By id they are asked for in parts, which count when the last has come: what is known of them meanwhile is open.
+            Response::Instances(all) => self.instances.retain(|id, _| !all.iter().any(|it| it.id == *id)),
             _ => {}
         }
     }

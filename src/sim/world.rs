@@ -25,7 +25,7 @@ pub const UP_FOR_MS: u64 = 86_400_000;
 /// How often a watch may ask to be polled at once, without anything new, before it counts as spinning.
 pub const MAX_SPINS: u32 = 100;
 /// How many effects a watch may have in one moment: with answers that take no time, more means that it asks without end.
-pub const MAX_EFFECTS_AT_ONCE: u32 = 2_000;
+pub const MAX_EFFECTS_AT_ONCE: u32 = 20_000;
 /// How long [`World::run`] goes on at most, in milliseconds.
 pub const MAX_RUN_MS: u64 = 3_600_000;
 /// The port that services have unless another is named.

@@ -52,6 +52,8 @@ pub struct NodeMemory {
     pub gone_event: Option<(InstanceState, Time)>,
     pub notice: Option<Leaving>,
     pub undrained: Option<Undrained>,
+    /// Whether `undrain` has put an end to something: only that is worth remembering.
+    overruled: bool,
     verdict: Option<Verdict>,
     recording: bool,
     left_alone_until: Option<Time>,
@@ -260,6 +262,9 @@ impl Watched {
             };
             let mut finding = verdict::judge(node, case, now);
             finding.leaving = verdict::leaving(node, memory.notice.as_ref(), memory.undrained, now);
+            memory.overruled |= memory.undrained.is_some()
+                && finding.leaving.is_none()
+                && verdict::leaving(node, memory.notice.as_ref(), None, now).is_some();
             if let Some(at) = finding.look_again {
                 around.looks.want_instances(at.max(now));
             }
@@ -488,15 +493,14 @@ impl Watched {
                 continue;
             }
             let old = node.health.as_ref();
-            let undrained = memory
-                .undrained
-                .or(old.and_then(|health| health.undrained))
-                .filter(|undrain| node.in_this_life(undrain.at));
+            let overruling = memory.undrained.filter(|_| memory.overruled);
+            let undrained =
+                overruling.or(old.and_then(|health| health.undrained)).filter(|undrain| node.in_this_life(undrain.at));
             let same = old.is_some_and(|old| {
                 old.verdict == finding.verdict
                     && old.leaving.as_ref().map(|leaving| &leaving.kind)
                         == finding.leaving.as_ref().map(|leaving| &leaving.kind)
-                    && (memory.undrained.is_none() || old.undrained == memory.undrained)
+                    && (overruling.is_none() || old.undrained == overruling)
             });
             if same {
                 continue;

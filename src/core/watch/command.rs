@@ -12,7 +12,6 @@ use crate::core::model::{AllocationId, ClusterName, InstanceId};
 use crate::core::snapshot::Cluster;
 use crate::core::tags::{AddressMode, BeatStatus, Keys, NodeMode, Undrained};
 use crate::core::time::Time;
-use crate::core::verdict;
 
 use super::cluster::Watched;
 
@@ -143,7 +142,8 @@ impl Command {
                 if of.mode != *mode {
                     *write = Some(keys.mode.clone());
                 }
-                if *mode == NodeMode::Active && verdict::leaving(of, None, None, now).is_some() {
+                // Whether there is anything to put an end to shows once status checks are read.
+                if *mode == NodeMode::Active {
                     let seq =
                         of.heartbeat.as_ref().filter(|beat| beat.status == BeatStatus::Leaving).map(|beat| beat.seq);
                     *undrained = Some(Undrained { at: now.whole_second(), seq });

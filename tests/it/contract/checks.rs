@@ -509,7 +509,7 @@ fn clusters_settle_independently() {
     ];
     scene.ec2.add_address(eipwatch::embedded::ec2::tags(policy));
     let told = scene.sweep();
-    assert!(told.took_ms() >= 15_000, "{} ms", told.took_ms());
+    assert!(told.took_ms() >= 15_000, "{} ms: {}", told.took_ms(), told.text());
     let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
     assert!(moved_ms <= 1_000, "{moved_ms} ms");
 }
