@@ -68,6 +68,8 @@ pub struct Facts {
     /// When DescribeAlarms last answered.
     pub alarms_at: Option<Time>,
     written: BTreeMap<(String, String), Written>,
+    /// What reads showed where an own tag is believed against them.
+    overruled: BTreeMap<(String, String), Option<String>>,
 }
 
 impl Facts {
@@ -119,17 +121,6 @@ impl Facts {
             .insert(id.clone(), Arc::new(Sighting { instance, described: false, missing: false, tags: seen }));
     }
 
-    /// Takes in the tags of instances that are known already, as DescribeTags shows them.
-    pub fn take_tags(&mut self, seen: &BTreeMap<InstanceId, Tags>, now: Time) {
-        for (id, tags) in seen {
-            let mut tags = tags.clone();
-            self.overlay(id.as_str(), &mut tags, now);
-            if let Some(sighting) = self.instances.get_mut(id) {
-                Arc::make_mut(sighting).tags = tags;
-            }
-        }
-    }
-
     /// Takes in the small answers: statuses, interfaces, alarms.
     pub fn take(&mut self, seen: Seen, now: Time) {
         match seen {
@@ -161,6 +152,7 @@ impl Facts {
         if before.len() > MAX_VALUES_BEFORE {
             before.remove(0);
         }
+        self.overruled.remove(&entry);
         self.written.insert(entry, Written { value: value.to_owned(), at: now, before });
         if let Some(sighting) = self.instances.get_mut(&InstanceId::from(resource)) {
             Arc::make_mut(sighting).tags.insert(key.to_owned(), value.to_owned());
@@ -172,7 +164,8 @@ impl Facts {
 
     /// Whether a resource is known to carry this tag with this value.
     pub fn shows_tag(&self, resource: &str, key: &str, value: &str) -> bool {
-        self.tag(resource, key).is_some_and(|shown| shown == value)
+        let overruled = || self.overruled.get(&(resource.to_owned(), key.to_owned())).and_then(Option::as_deref);
+        self.tag(resource, key).is_some_and(|shown| shown == value) || overruled() == Some(value)
     }
 
     fn tag(&self, resource: &str, key: &str) -> Option<&String> {
@@ -181,13 +174,17 @@ impl Facts {
         of_instance.or_else(of_address)?.get(key)
     }
 
-    fn overlay(&self, resource: &str, tags: &mut Tags, now: Time) {
+    fn overlay(&mut self, resource: &str, tags: &mut Tags, now: Time) {
         let from = (resource.to_owned(), String::new());
         let ours = self.written.range(from..).take_while(|((of, _), _)| of == resource);
-        for ((_, key), written) in ours {
+        for (entry, written) in ours {
+            let key = &entry.1;
             let stale = || written.before.iter().any(|before| before.as_ref() == tags.get(key));
             if now.since(written.at) < OWN_WRITES_BELIEVED && stale() {
-                tags.insert(key.clone(), written.value.clone());
+                let shown = tags.insert(key.clone(), written.value.clone());
+                self.overruled.insert(entry.clone(), shown);
+            } else {
+                self.overruled.remove(entry);
             }
         }
     }

@@ -449,7 +449,6 @@ impl Looks {
                 let asked = *asked;
                 self.search = match answer {
                     Ok(Seen::InstanceTags(tags)) => {
-                        facts.take_tags(tags, now);
                         let ids: Vec<InstanceId> = tags.keys().cloned().collect();
                         let todo = ids.chunks(MAX_IDS).map(<[InstanceId]>::to_vec).collect();
                         Some(Search::Ids {

@@ -499,8 +499,7 @@ fn undrain_overrules_scheduled_events_and_agents() {
 #[test]
 fn clusters_settle_independently() {
     let mut scene = Scene::pair();
-    scene.refuse(A);
-    let (slow, began_ms) = (scene.add_node(), scene.now_ms());
+    let slow = scene.add_node();
     scene.tag(&slow, "cluster", "db");
     let policy = [
         ("eipwatch:cluster", "db"),
@@ -508,6 +507,9 @@ fn clusters_settle_independently() {
         ("eipwatch:policy", "rise=20 fast=5s interval=5s"),
     ];
     scene.ec2.add_address(eipwatch::embedded::ec2::tags(policy));
+    scene.pass(60_000);
+    scene.refuse(A);
+    let began_ms = scene.now_ms();
     let told = scene.sweep();
     assert!(told.took_ms() >= 15_000, "{} ms: {}", told.took_ms(), told.text());
     let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;

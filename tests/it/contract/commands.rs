@@ -260,8 +260,8 @@ fn a_command_on_a_cluster_of_another_shard_is_refused() {
     use eipwatch::core::event::Shard;
     use eipwatch::core::model::ClusterName;
     let mut scene = Scene::pair();
-    let shards = (0..4).filter_map(|index| Shard::parse(&format!("{index}/4")).ok());
-    let other = shards.filter(|shard| !shard.covers(&ClusterName::from("web"))).next();
+    let mut shards = (0..4).filter_map(|index| Shard::parse(&format!("{index}/4")).ok());
+    let other = shards.find(|shard| !shard.covers(&ClusterName::from("web")));
     scene.world.settings.shard = other;
     let a = scene.node(A);
     for payload in [
