@@ -154,6 +154,8 @@ struct Watched {
     passes: u32,
     fails: u32,
     readings: u32,
+    /// How often in a row it could not be asked.
+    silences: u32,
     standing: Standing,
     text: String,
     not_asked: Option<String>,
@@ -222,6 +224,7 @@ impl Beat {
             passes: 0,
             fails: 0,
             readings: 0,
+            silences: 0,
             standing: Standing::Unknown,
             text: String::new(),
             not_asked: None,
@@ -389,20 +392,25 @@ impl Beat {
     }
 
     fn checked(&mut self, index: usize, reading: Reading, now: Time) {
-        let Settings { interval, fall, rise, .. } = self.settings;
+        let Settings { interval, fall, rise, once, .. } = self.settings;
+        let patience = 2 * fall.saturating_add(rise);
         let Some(check) = self.checks.get_mut(index) else { return };
         let started = check.running.take().unwrap_or(now);
         let before = check.standing;
         let not_asked = check.not_asked.take();
         match reading.ok {
-            None => check.not_asked = Some(reading.text),
+            None => {
+                check.not_asked = Some(reading.text);
+                check.silences = check.silences.saturating_add(1);
+            }
             Some(ok) => {
+                check.silences = 0;
                 check.passes = if ok { check.passes.saturating_add(1) } else { 0 };
                 check.fails = if ok { 0 } else { check.fails.saturating_add(1) };
                 check.readings = check.readings.saturating_add(1);
                 check.text = reading.text;
                 // One that goes to and fro without end does not serve.
-                let restless = before == Standing::Unknown && check.readings >= 2 * fall.saturating_add(rise);
+                let restless = before == Standing::Unknown && check.readings >= patience;
                 if check.passes >= rise {
                     check.standing = Standing::Up;
                 } else if check.fails >= fall || restless {
@@ -417,9 +425,13 @@ impl Beat {
         };
         check.due = (started + if changing { interval / 2 } else { interval }).max(now);
         let (standing, name, text) = (check.standing, check.name.clone(), check.text.clone());
+        let silences = check.silences;
         let silent = check.not_asked.clone().filter(|_| not_asked.is_none());
         if let Some(why) = silent {
             self.say(Level::Warning, format!("{name} could not be asked ({why}); that says nothing of this node"));
+        }
+        if once && silences >= patience {
+            self.end(Ending::GaveUp(format!("nothing was written, because {name} could not be asked")));
         }
         match standing {
             _ if standing == before => {}
@@ -1025,6 +1037,11 @@ mod tests {
         failing.until(60_000);
         assert_eq!(failing.writes.len(), 1);
         assert!(matches!(failing.beat.ending(), Some(Ending::GaveUp(_))));
+
+        let mut silent = super::tests::machine(Settings { once: true, ..settings(1) });
+        silent.checks[0] = None;
+        silent.until(60_000);
+        assert!(matches!(silent.beat.ending(), Some(Ending::GaveUp(why)) if why.contains("tcp:80 could not be asked")));
     }
 
     #[test]
