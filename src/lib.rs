@@ -132,5 +132,6 @@ pub mod env;
 pub mod lambda;
 #[cfg(feature = "aws")]
 pub mod logging;
+pub mod outage;
 pub mod probe;
 pub mod sim;

@@ -6,6 +6,7 @@
 mod call;
 mod convert;
 mod error;
+pub mod invoke;
 mod metadata;
 #[cfg(test)]
 mod tests;

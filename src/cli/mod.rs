@@ -1,69 +1,246 @@
 //! The command line: reads what was typed, runs it, says what came of it.
+//!
+//! Architecture invariant: nothing is decided here. A command is the payload that the function would be sent, carried out by the same
+//! watch, and its answer is shown.
 
+pub mod args;
+pub mod ask;
+pub mod doctor;
+pub mod drill;
 pub mod paint;
+pub mod render;
+pub mod standing;
+pub mod watch;
 
-use std::net::SocketAddrV4;
+use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser};
+use futures_util::FutureExt;
+
+use crate::core::event;
+use crate::core::report::Report;
+use args::{Cli, Command, Consent, DemoNode, Output};
+use ask::{Backend, Failed, Prospect};
+use render::Page;
+use standing::Standing;
 
 /// It failed.
 const FAILED: u8 = 1;
 
-/// Keeps an Elastic IP on a healthy EC2 instance.
-#[derive(Debug, Parser)]
-#[command(name = "eipwatch", version, max_term_width = 100, disable_help_subcommand = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Show a failover here and now, without AWS: real processes, an embedded EC2, the outage measured
-    Demo,
-    /// A node of the demo.
-    #[command(name = crate::demo::nodes::SUBCOMMAND, hide = true)]
-    DemoNode {
-        #[arg(long)]
-        name: String,
-        #[arg(long)]
-        listen: SocketAddrV4,
-    },
-}
-
 /// The whole of the program `eipwatch`.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => error.exit(),
-    };
+    if std::env::args_os().nth(1).is_some_and(|word| word == crate::demo::nodes::SUBCOMMAND) {
+        let DemoNode { name, listen } = DemoNode::parse_from(std::env::args_os().skip(1));
+        return block_on(async move {
+            match crate::demo::nodes::serve(name, listen).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&format!("{listen}: {error}")),
+            }
+        });
+    }
+    block_on(run(Cli::parse().command))
+}
+
+fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("the system gives no event queue: {error}. Nothing was done.")),
     };
-    let code = runtime.block_on(run(cli.command));
-    // A thread may still wait for standard input.
+    let code = runtime.block_on(work);
+    // A thread may still wait for standard input, or for a name to be resolved.
     runtime.shutdown_background();
     code
 }
 
 async fn run(command: Command) -> ExitCode {
-    match command {
-        Command::Demo => match crate::demo::run(stop_signal()).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&format!("the demo failed: {error}")),
-        },
-        Command::DemoNode { name, listen } => match crate::demo::nodes::serve(name, listen).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&format!("{listen}: {error}")),
-        },
+    let no_consent = Consent { yes: true };
+    let (command, consent, output) = match command {
+        Command::Demo => {
+            return match crate::demo::run(stop_signal()).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&format!("the demo failed: {error}")),
+            };
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "eipwatch", &mut script);
+            return put(&script);
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            return match man(&mut page) {
+                Ok(()) => put(&page),
+                Err(error) => fail(&format!("the manual page cannot be written: {error}")),
+            };
+        }
+        Command::Watch => return code_of(backend::watch().await),
+        Command::Doctor { cluster, json } => return code_of(backend::doctor(cluster.name(), json).await),
+        Command::Drill { cluster, address, to, probe, consent, output } => {
+            let order = drill::Order { cluster: cluster.name(), address, to, probe };
+            let run = async |backend: &backend::Aws| rehearse(backend, &order, &consent, output.json).await;
+            return code_of(backend::with(&output, run).await);
+        }
+        Command::Status { cluster, watch, every, output } => {
+            let command = event::Command::Status { cluster: cluster.name() };
+            if watch {
+                return code_of(
+                    backend::with(&output, async |backend| status_again(backend, &command, every).await).await,
+                );
+            }
+            (command, no_consent, output)
+        }
+        Command::Sweep { cluster, dry_run, consent, output } => {
+            (event::Command::Sweep { cluster: cluster.name(), dry_run }, consent, output)
+        }
+        Command::Move { cluster, address, to, force, dry_run, consent, output } => {
+            (event::Command::Move { cluster, address, to, force, dry_run }, consent, output)
+        }
+        Command::Drain { node, consent, output } => (event::Command::Drain { node }, consent, output),
+        Command::Undrain { node, consent, output } => (event::Command::Undrain { node }, consent, output),
+        Command::Pause { cluster, length, consent, output } => {
+            (event::Command::Pause { cluster: cluster.name(), r#for: length }, consent, output)
+        }
+        Command::Resume { cluster, consent, output } => {
+            (event::Command::Resume { cluster: cluster.name() }, consent, output)
+        }
+    };
+    let json = output.json;
+    code_of(backend::with(&output, async |backend| manual(backend, &command, &consent, json).await).await)
+}
+
+fn code_of(outcome: Result<Standing, Failed>) -> ExitCode {
+    match outcome {
+        Ok(standing) => ExitCode::from(standing.code()),
+        Err(failed) => {
+            eprintln!("eipwatch: {}", render::clean(&failed.to_string()));
+            ExitCode::from(failed.code())
+        }
     }
 }
 
 fn fail(text: &str) -> ExitCode {
     eprintln!("eipwatch: {text}");
     ExitCode::from(FAILED)
+}
+
+/// Writes to standard output. A reader that went away had enough.
+fn put(text: &[u8]) -> ExitCode {
+    match std::io::stdout().lock().write_all(text) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            fail(&format!("the output cannot be written: {error}"))
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The manual page: of the program, and then of each command.
+fn man(out: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut cli = Cli::command();
+    cli.build();
+    clap_mangen::Man::new(cli.clone()).render(out)?;
+    for command in cli.get_subcommands() {
+        let man = clap_mangen::Man::new(command.clone());
+        writeln!(out, ".SH \"EIPWATCH {}\"", command.get_name().to_uppercase())?;
+        let mut text = Vec::new();
+        man.render_synopsis_section(&mut text)?;
+        man.render_description_section(&mut text)?;
+        man.render_options_section(&mut text)?;
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            // Sections of the command stand under its own heading.
+            match line.strip_prefix(b".SH ") {
+                Some(heading) => out.extend([b".SS ", heading].concat()),
+                None => out.extend(line),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Carries out one command and shows its answer.
+async fn manual(
+    backend: &impl Backend,
+    command: &event::Command,
+    consent: &Consent,
+    json: bool,
+) -> Result<Standing, Failed> {
+    if !consent.yes && ask::changes(command) && ask::can_confirm() {
+        match ask::prospect(backend, command).await? {
+            Prospect::Nothing => {}
+            Prospect::Refused(report) => return Ok(show(command, &report, json)),
+            Prospect::Will(will) if ask::confirm(&will) => {}
+            Prospect::Will(_) => return Err(Failed::NoAnswer("nothing was changed".to_owned())),
+        }
+    }
+    let report = backend.ask(command).await?;
+    Ok(show(command, &report, json))
+}
+
+/// Rehearses a switchover and shows what it cost.
+async fn rehearse(
+    backend: &impl Backend,
+    order: &drill::Order,
+    consent: &Consent,
+    json: bool,
+) -> Result<Standing, Failed> {
+    let plan = match drill::plan(backend, order).await? {
+        Ok(plan) => plan,
+        Err(why) => {
+            eprintln!("eipwatch: no drill: {}", render::clean(&why));
+            return Ok(Standing::Attention);
+        }
+    };
+    if !consent.yes && ask::can_confirm() && !ask::confirm(&plan.will()) {
+        return Err(Failed::NoAnswer("nothing was changed".to_owned()));
+    }
+    let tell = |text: &str| eprintln!("{}", render::clean(text));
+    let report = drill::run(backend, &crate::probe::Sockets::new(), plan, stop_signal(), tell).await;
+    let text = if json { to_json(&report) } else { drill::render(&report, Page::for_stdout()) };
+    put(text.as_bytes());
+    Ok(if report.ok { Standing::Well } else { Standing::Failed })
+}
+
+fn show(command: &event::Command, report: &Report, json: bool) -> Standing {
+    let text = if json { to_json(report) } else { render::report(report, Page::for_stdout()) };
+    put(text.as_bytes());
+    if let Some(error) = &report.error {
+        eprintln!("eipwatch: {}", render::clean(error));
+    }
+    ask::standing(command, report)
+}
+
+fn to_json(value: &impl serde::Serialize) -> String {
+    // Plain data with string keys can always be written.
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// `status --watch`: until somebody ends it, with the last answer's standing.
+async fn status_again(backend: &impl Backend, command: &event::Command, every: Duration) -> Result<Standing, Failed> {
+    let stop = stop_signal().shared();
+    let clear = if paint::is_screen() { "\x1b[H\x1b[2J\x1b[3J" } else { "" };
+    let mut last = Standing::Well;
+    loop {
+        tokio::select! {
+            report = backend.ask(command) => {
+                let report = report?;
+                let at = crate::drive::Clock::now(&crate::drive::SystemClock::start());
+                let shown = render::report(&report, Page::for_stdout());
+                put(format!("{clear}{at}, again every {}\n\n{shown}", crate::core::time::duration_text(every)).as_bytes());
+                if let Some(error) = &report.error {
+                    eprintln!("eipwatch: {}", render::clean(error));
+                }
+                last = ask::standing(command, &report);
+            }
+            () = stop.clone() => return Ok(last),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = stop.clone() => return Ok(last),
+        }
+    }
 }
 
 /// Resolves when somebody asks the program to end: Ctrl-C, SIGTERM.
@@ -85,5 +262,140 @@ async fn stop_signal() {
     #[cfg(not(unix))]
     {
         let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+/// Who carries commands out, in a build with the AWS SDK.
+#[cfg(feature = "aws")]
+mod backend {
+    use serde_json::Value;
+
+    use super::ask::{Backend, Failed, Here};
+    use super::{Output, Standing};
+    use crate::aws::AwsCloud;
+    use crate::aws::invoke::{Function, Invoked};
+    use crate::core::event::Command;
+    use crate::core::model::ClusterName;
+    use crate::core::report::Report;
+    use crate::drive::Clock;
+    use crate::env;
+    use crate::logging::Logging;
+    use crate::probe::Sockets;
+
+    /// This process, or the deployed function.
+    pub enum Aws {
+        Here(Box<Here<AwsCloud, Sockets>>),
+        There(Box<Function>),
+    }
+
+    impl Backend for Aws {
+        async fn ask(&self, command: &Command) -> Result<Report, Failed> {
+            match self {
+                Aws::Here(here) => here.ask(command).await,
+                Aws::There(function) => {
+                    let payload = serde_json::to_string(command)
+                        .map_err(|error| Failed::NoAnswer(format!("the command cannot be written: {error}")))?;
+                    let invoked = function.invoke(&payload).await;
+                    read(invoked.map_err(|error| Failed::NoAnswer(format!("the function was not asked: {error}")))?)
+                }
+            }
+        }
+    }
+
+    /// What the function said.
+    pub fn read(invoked: Invoked) -> Result<Report, Failed> {
+        match invoked {
+            Invoked::Answered(answer) => serde_json::from_slice(&answer).map_err(|error| {
+                Failed::NoAnswer(format!("the function's answer is none of eipwatch's ({error}); see that it is the right function, of this version"))
+            }),
+            Invoked::Failed(error) => {
+                let error: Value = serde_json::from_slice(&error).unwrap_or_default();
+                let word = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+                match word("errorType").as_str() {
+                    "BadRequest" => {
+                        let told = word("errorMessage");
+                        // The example of a payload is of no use here.
+                        let told = told.split(". Nothing was changed.").next().unwrap_or_default();
+                        Err(Failed::BadRequest(told.to_owned()))
+                    }
+                    kind => Err(Failed::NoAnswer(format!("the function failed ({kind}): {}", word("errorMessage")))),
+                }
+            }
+        }
+    }
+
+    async fn here() -> Result<Here<AwsCloud, Sockets>, Failed> {
+        let settings = env::settings().map_err(|error| Failed::NoAnswer(error.to_string()))?;
+        let cloud = AwsCloud::from_env().await.map_err(|error| {
+            let text = format!("AWS cannot be asked: {error}. Nothing was changed. Set AWS_REGION, or AWS_PROFILE");
+            Failed::NoAnswer(text)
+        })?;
+        Ok(Here { cloud, prober: Sockets::new(), settings })
+    }
+
+    pub async fn with(
+        output: &Output,
+        run: impl AsyncFnOnce(&Aws) -> Result<Standing, Failed>,
+    ) -> Result<Standing, Failed> {
+        let backend = match output.function.clone() {
+            Some(name) => Aws::There(Box::new(Function::from_env(name).await)),
+            None => Aws::Here(Box::new(here().await?)),
+        };
+        run(&backend).await
+    }
+
+    pub async fn doctor(cluster: Option<ClusterName>, json: bool) -> Result<Standing, Failed> {
+        let diagnoses = super::doctor::examine(&here().await?, cluster).await?;
+        let text = match json {
+            true => super::to_json(&diagnoses),
+            false => super::doctor::render(&diagnoses, super::Page::for_stdout()),
+        };
+        super::put(text.as_bytes());
+        Ok(diagnoses.standing())
+    }
+
+    pub async fn watch() -> Result<Standing, Failed> {
+        let here = here().await?;
+        let logging = Logging::parse(std::env::var(env::LOG).ok().as_deref())
+            .map_err(|error| Failed::NoAnswer(error.to_string()))?;
+        logging.install();
+        super::watch::run(&here, super::stop_signal(), |record, clock| logging.tell(record, clock.now())).await;
+        Ok(Standing::Well)
+    }
+}
+
+/// Who carries commands out, in a build without the AWS SDK: nobody.
+#[cfg(not(feature = "aws"))]
+mod backend {
+    use super::ask::{Backend, Failed};
+    use super::{Output, Standing};
+    use crate::core::event::Command;
+    use crate::core::model::ClusterName;
+    use crate::core::report::Report;
+
+    /// Never made.
+    pub enum Aws {}
+
+    impl Backend for Aws {
+        async fn ask(&self, _: &Command) -> Result<Report, Failed> {
+            match *self {}
+        }
+    }
+
+    fn no_aws() -> Failed {
+        let text = "this build cannot ask AWS: it was made with --no-default-features, for the demo. Nothing was done. Build with the default features, as by `cargo build --release`";
+        Failed::NoAnswer(text.to_owned())
+    }
+
+    pub async fn with(_: &Output, _: impl AsyncFnOnce(&Aws) -> Result<Standing, Failed>) -> Result<Standing, Failed> {
+        Err(no_aws())
+    }
+
+    pub async fn doctor(_: Option<ClusterName>, _: bool) -> Result<Standing, Failed> {
+        Err(no_aws())
+    }
+
+    pub async fn watch() -> Result<Standing, Failed> {
+        Err(no_aws())
     }
 }

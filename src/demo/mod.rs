@@ -27,10 +27,11 @@ use crate::core::watch::{Ending, Settings, Watch};
 use crate::drive::{Clock, SystemClock, drive};
 use crate::embedded::ec2::{Id, InstanceSpec, Place, tags};
 use crate::embedded::{Ec2, EmbeddedCloud, Fault, Rule};
+use crate::outage::Outage;
 use crate::probe::Sockets;
 use nodes::Node;
 use screen::{STRIP, Screen, View, Voice};
-use service::{Client, Outage};
+use service::Client;
 
 const NAMES: [&str; 3] = ["web-1", "web-2", "web-3"];
 const ADDRESSES: [Ipv4Addr; 3] =
@@ -308,7 +309,7 @@ impl Demo {
     }
 
     fn no_loss(&self, since: Instant, when: &str) -> Result<(), Error> {
-        let outage = self.stage.client.outage(since, Instant::now());
+        let outage = self.stage.client.tries.borrow().outage(since, Instant::now());
         let Outage { asked, lost, .. } = outage;
         if lost > 0 || asked == 0 {
             return Err(Error::Step(format!("the client lost {lost} of {asked} requests {when}")));
@@ -329,10 +330,10 @@ impl Demo {
         if stage.holder() != Some(to) {
             return Err(Error::Step(format!("the address did not stay on {to}")));
         }
-        let outage = stage.client.outage(began, Instant::now());
+        let outage = stage.client.tries.borrow().outage(began, Instant::now());
         let tone = if outage.lost == 0 { Tone::Good } else { Tone::Odd };
         stage.client_says(tone, &format!("Served by {to}. {}.", capital(&in_words(&outage))));
-        if outage.length > MAX_OUTAGE {
+        if Duration::from_millis(outage.outage_ms) > MAX_OUTAGE {
             let limit_s = MAX_OUTAGE.as_secs();
             return Err(Error::Step(format!("{what}: an outage of more than {limit_s} s")));
         }
@@ -352,8 +353,8 @@ impl Demo {
 fn in_words(outage: &Outage) -> String {
     match outage {
         Outage { lost: 0, asked, .. } => format!("no outage: none of {asked} requests lost"),
-        Outage { lost, asked, length } => {
-            format!("outage {:.2} s: {lost} of {asked} requests lost", length.as_secs_f64())
+        Outage { lost, asked, outage_ms } => {
+            format!("outage {:.2} s: {lost} of {asked} requests lost", Duration::from_millis(*outage_ms).as_secs_f64())
         }
     }
 }
@@ -443,7 +444,7 @@ impl Stage {
         for (name, node) in &mut view.nodes {
             node.holds = holder == Some(name);
         }
-        view.strip = self.client.newest(STRIP);
+        view.strip = self.client.tries.borrow().newest(STRIP);
         screen.draw(&view);
     }
 

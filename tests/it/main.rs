@@ -7,7 +7,10 @@
 
 #[cfg(feature = "aws")]
 mod agent;
+#[cfg(feature = "aws")]
+mod cli;
 mod contract;
+mod demo;
 #[cfg(feature = "aws")]
 mod faults;
 #[cfg(feature = "aws")]

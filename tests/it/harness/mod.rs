@@ -1,7 +1,7 @@
 //! The world around the function: Lambda, EC2 behind a proxy that can fail, CloudWatch, and nodes on loopback addresses.
 
 pub mod cloudwatch;
-mod http;
+pub mod http;
 #[cfg(target_os = "linux")]
 pub mod imds;
 pub mod moto;

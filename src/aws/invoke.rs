@@ -1,0 +1,177 @@
+//! Invoking the deployed function, for `eipwatch --function`: one signed request.
+//!
+//! Lambda's own SDK crate would be a hundred thousand lines more for this one call.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_ec2::config::ProvideCredentials;
+use aws_sdk_ec2::config::http::HttpRequest;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::client::http::HttpConnector;
+use http_body_util::{BodyExt, Limited};
+
+/// How long the function may take: Lambda's own limit is 15 minutes, one command takes less than one.
+const LIMIT: Duration = Duration::from_secs(120);
+/// The largest answer that Lambda gives.
+const MAX_ANSWER_BYTES: usize = 6 << 20;
+/// How much of an answer that cannot be read is shown.
+const MAX_SHOWN_CHARS: usize = 300;
+
+/// What became of an invocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Invoked {
+    /// The function answered.
+    Answered(Vec<u8>),
+    /// The function failed; its error as JSON, with `errorType` and `errorMessage`.
+    Failed(Vec<u8>),
+}
+
+/// A Lambda function.
+pub struct Function {
+    config: SdkConfig,
+    name: String,
+}
+
+impl Function {
+    /// By name or ARN, with the Region, credentials and endpoint of the process's surroundings.
+    pub async fn from_env(name: String) -> Function {
+        let config =
+            aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(super::http_client()).load().await;
+        Function { config, name }
+    }
+
+    /// Invokes it and waits for its answer.
+    ///
+    /// # Errors
+    /// It was not invoked, or whether it was is not known: a sentence that says why.
+    pub async fn invoke(&self, payload: &str) -> Result<Invoked, String> {
+        match tokio::time::timeout(LIMIT, self.send(payload)).await {
+            Ok(invoked) => invoked,
+            Err(_) => {
+                Err(format!("no answer within {} s; what it was asked to do may have been done", LIMIT.as_secs()))
+            }
+        }
+    }
+
+    async fn send(&self, payload: &str) -> Result<Invoked, String> {
+        let region = self.config.region().ok_or("no Region is set: set AWS_REGION, or AWS_PROFILE")?;
+        let provider = self.config.credentials_provider().ok_or("there are no credentials")?;
+        let credentials = provider
+            .provide_credentials()
+            .await
+            .map_err(|error| format!("there are no credentials: {}", chain(&error)))?;
+        let uri = format!("{}/2015-03-31/functions/{}/invocations", self.endpoint(region.as_ref()), escape(&self.name));
+
+        let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
+        let identity = credentials.into();
+        let settings = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(region.as_ref())
+            .name("lambda")
+            .time(std::time::SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| format!("the request cannot be signed: {error}"))?;
+        let signable = SignableRequest::new("POST", &uri, headers.into_iter(), SignableBody::Bytes(payload.as_bytes()))
+            .map_err(|error| format!("the request cannot be signed: {}", chain(&error)))?;
+        let signed = sign(signable, &settings.into())
+            .map_err(|error| format!("the request cannot be signed: {}", chain(&error)))?;
+        let (instructions, _) = signed.into_parts();
+        let (signatures, _) = instructions.into_parts();
+
+        let mut request = HttpRequest::empty();
+        request.set_method("POST").map_err(|error| chain(&error))?;
+        request.set_uri(uri.as_str()).map_err(|error| format!("'{uri}' is no URL: {}", chain(&error)))?;
+        *request.body_mut() = payload.as_bytes().to_vec().into();
+        for (name, value) in headers {
+            request.headers_mut().insert(name, value);
+        }
+        for signature in &signatures {
+            request.headers_mut().insert(signature.name(), signature.value().to_owned());
+        }
+
+        let connector = Connector::builder()
+            .proxy_config(ProxyConfig::from_env())
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build();
+        let response =
+            connector.call(request).await.map_err(|error| format!("{uri} cannot be reached: {}", chain(&error)))?;
+        let status = response.status().as_u16();
+        let failed = response.headers().get("x-amz-function-error").is_some();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+        let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes().to_vec();
+        match status {
+            200 if failed => Ok(Invoked::Failed(body)),
+            200 => Ok(Invoked::Answered(body)),
+            _ => Err(refusal(status, &body)),
+        }
+    }
+
+    fn endpoint(&self, region: &str) -> String {
+        let own = std::env::var("AWS_ENDPOINT_URL_LAMBDA").ok().filter(|url| !url.is_empty());
+        match own.or_else(|| self.config.endpoint_url().map(str::to_owned)) {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None if self.config.use_dual_stack() == Some(true) => format!("https://lambda.{region}.api.aws"),
+            None if region.starts_with("cn-") => format!("https://lambda.{region}.amazonaws.com.cn"),
+            None => format!("https://lambda.{region}.amazonaws.com"),
+        }
+    }
+}
+
+/// Lambda's own words for why it did not invoke the function.
+fn refusal(status: u16, body: &[u8]) -> String {
+    let message = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|body| {
+        let message = body.get("Message").or_else(|| body.get("message"))?;
+        message.as_str().map(str::to_owned)
+    });
+    let message = message.unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(MAX_SHOWN_CHARS).collect());
+    format!("Lambda refuses ({status}): {message}")
+}
+
+/// The error and what is behind it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(&format!(": {cause}"));
+        next = cause.source();
+    }
+    text
+}
+
+/// A name or ARN as one piece of a path.
+fn escape(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_is_one_piece_of_the_path() {
+        assert_eq!(
+            escape("arn:aws:lambda:eu-west-1:1:function:x"),
+            "arn%3Aaws%3Alambda%3Aeu-west-1%3A1%3Afunction%3Ax"
+        );
+        assert_eq!(escape("../a?b"), "..%2Fa%3Fb");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_lambdas_words() {
+        let body = br#"{"Type":"User","Message":"Function not found: x"}"#;
+        assert_eq!(refusal(404, body), "Lambda refuses (404): Function not found: x");
+        assert_eq!(refusal(502, b"<html>"), "Lambda refuses (502): <html>");
+    }
+}
