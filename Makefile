@@ -25,8 +25,14 @@ package: ## Build the function's zip for this machine's processor
 check-infra: ## Check the templates, as far as that goes without AWS; wants Node.js and npm
 	infra/check.sh
 
+soak: ## Simulate on and on, from seeds, until stopped
+	cargo run --locked --no-default-features --example soak
+
+mutants: ## Plant bugs, and let the simulation look for them
+	tests/mutants/run.sh
+
 # The emulator, installed anew when its versions change.
 .venv/installed: tests/requirements.txt tests/tools/venv.sh
 	tests/tools/venv.sh
 
-.PHONY: help demo test lint deny package check-infra
+.PHONY: help demo test lint deny package check-infra soak mutants

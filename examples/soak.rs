@@ -1,7 +1,7 @@
 //! Lives in virtual time, seed after seed, until it is stopped or a rule is broken:
 //!
 //! ```text
-//! cargo run --release --no-default-features --example soak -- [FIRST_SEED [COUNT]]
+//! cargo run --release --no-default-features --example soak -- [FIRST_SEED [COUNT [BROKEN]]]
 //! ```
 //!
 //! On every core. It tells simulated hours, moves and faults by kind every minute and at the end, and each broken rule with its seed:
@@ -16,7 +16,7 @@ use eipwatch::sim::chaos::{Life, Tally, live};
 
 /// The time between two interim reports.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// After so many broken rules there is enough to look at.
+/// After so many broken rules there is enough to look at, unless another number is given.
 const MAX_BROKEN: usize = 20;
 /// Fewer lives than this need not have met everything.
 const LIVES_THAT_MEET_ALL: u64 = 1_000;
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     let mut numbers = std::env::args().skip(1).map_while(|word| word.parse::<u64>().ok());
     let first = numbers.next().unwrap_or(1);
     let end = numbers.next().map_or(u64::MAX, |count| first.saturating_add(count));
+    let broken = numbers.next().and_then(|count| usize::try_from(count).ok()).unwrap_or(MAX_BROKEN);
     let next = AtomicU64::new(first);
     let all = Mutex::new((Tally::default(), Instant::now()));
     let start = Instant::now();
@@ -43,7 +44,7 @@ fn main() -> ExitCode {
                         println!("BROKEN: EIPWATCH_SEED={seed}: {}: {}", broken.rule, broken.text);
                     }
                     all.0.add(tally);
-                    if all.0.violations.len() >= MAX_BROKEN {
+                    if all.0.violations.len() >= broken {
                         next.store(end, Ordering::Relaxed);
                     }
                     if all.1.elapsed() >= TELL_EVERY {

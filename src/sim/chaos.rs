@@ -319,12 +319,13 @@ impl Chaos {
         let (fall, rise) = (pick(&mut rng, &[2, 3, 3, 4]), pick(&mut rng, &[1, 2, 2, 3]));
         let stable_ms = pick(&mut rng, &[0, 5_000, 10_000, 30_000]);
         let failback = rng.u8(0..3) == 0;
+        let (max_moves, window_ms) = (rng.usize(1..=4), 60_000 * rng.u64(1..=2));
         let policy = format!(
             "fast={fast_ms}ms timeout={timeout_ms}ms fall={fall} rise={rise} stable={}s failback={} max_moves={} window={}m",
             stable_ms / 1_000,
             if failback { "auto" } else { "off" },
-            rng.u8(1..=4),
-            rng.u8(1..=2)
+            max_moves,
+            window_ms / 60_000
         );
         let probed = rng.u8(0..12) != 0;
         let beats = probed && rng.u8(0..5) == 0;
@@ -359,7 +360,19 @@ impl Chaos {
         } else {
             0
         };
-        let bounds = Bounds { interval_ms, fast_ms, timeout_ms, fall, rise, stable_ms, failback, slack_ms, paced_ms };
+        let bounds = Bounds {
+            interval_ms,
+            fast_ms,
+            timeout_ms,
+            fall,
+            rise,
+            stable_ms,
+            failback,
+            max_moves,
+            window_ms,
+            slack_ms,
+            paced_ms,
+        };
         world.network_ms = pick(&mut rng, &[0, 2, 20]);
         world.boot_ms = pick(&mut rng, &[0, 2_000, 8_000]);
         world.ec2.settings.stopping_ms = 8_000;
@@ -471,6 +484,9 @@ impl Chaos {
                 if self.strike(kind) {
                     *self.faults.entry(kind).or_default() += 1;
                     self.tell(format!("fault: {kind}"));
+                    if matches!(kind, "wipe-tags" | "edit-state" | "command-move" | "command-force") {
+                        self.checker.memory_lost(self.now_abs());
+                    }
                     self.happened();
                 }
             }

@@ -74,6 +74,10 @@ pub struct Bounds {
     pub stable_ms: u64,
     /// Whether addresses go back by themselves.
     pub failback: bool,
+    /// Moves within the window before the brake.
+    pub max_moves: usize,
+    /// The window.
+    pub window_ms: u64,
     /// How far what a caller sees or does may lag behind the truth: staleness, answers' times, effects that come late.
     pub slack_ms: u64,
     /// How much older still readings may be that have a pace of their own: status checks, alarms.
@@ -157,6 +161,8 @@ struct AddressTruth {
     state: Steady<Option<String>>,
     prefer: Steady<Option<String>>,
     moves_since_disturbance: u32,
+    /// When watches moved it off a holder that ran, was active and announced nothing, or it was moved by others.
+    counted_ms: Vec<u64>,
 }
 
 /// Judges one world.
@@ -173,6 +179,8 @@ pub struct Checker {
     /// Whether calls to EC2 are being interfered with.
     api_faulty: Steady<bool>,
     disturbed_ms: u64,
+    /// When tags that the watch wrote were wiped or edited last.
+    memory_lost_ms: u64,
     /// What was found.
     pub violations: Vec<Violation>,
     /// Moves made by watches.
@@ -194,6 +202,7 @@ impl Checker {
             start_ms: now_ms,
             api_faulty: Steady::new(false),
             disturbed_ms: now_ms,
+            memory_lost_ms: 0,
             violations: Vec::new(),
             moves: 0,
             necessary: 0,
@@ -213,6 +222,11 @@ impl Checker {
         for address in self.addresses.values_mut() {
             address.moves_since_disturbance = 0;
         }
+    }
+
+    /// Somebody wiped or edited what watches remember.
+    pub fn memory_lost(&mut self, now_ms: u64) {
+        self.memory_lost_ms = now_ms;
     }
 
     /// Whether calls are being interfered with now.
@@ -307,6 +321,7 @@ impl Checker {
                         state: Steady::new(state),
                         prefer: Steady::new(prefer),
                         moves_since_disturbance: 0,
+                        counted_ms: Vec::new(),
                     };
                     self.addresses.insert(id.clone(), address);
                 }
@@ -459,6 +474,28 @@ impl Checker {
                 self.object(now_ms, "failback too soon", who.clone());
             }
         }
+        // The brake, as far as memory survives: whoever decides has read what was moved before.
+        let by_checks = role == Role::Auto
+            && !rescue
+            && holder.as_ref().is_some_and(|node| {
+                node.active.long(&true, slack_ms, now_ms) && node.announced.long(&false, slack_ms, now_ms)
+            });
+        if by_checks {
+            let within = |at_ms: &&u64| now_ms.saturating_sub(**at_ms) + 2 * slack_ms < bounds.window_ms;
+            let remembered = address.counted_ms.iter().filter(within).filter(|at_ms| !recent(**at_ms)).count();
+            let lasted = holder.as_ref().is_some_and(|node| {
+                node.condition.value == Condition::Good
+                    || now_ms.saturating_sub(node.condition.since_ms) + slack_ms < bounds.stable_ms
+            });
+            if remembered >= bounds.max_moves && lasted && reads_fine && self.memory_lost_ms + bounds.window_ms < now_ms
+            {
+                let text = format!("{who}: {remembered} moves within the window before");
+                self.object(now_ms, "ignores the brake", text);
+            }
+            if let Some(address) = self.addresses.get_mut(&placed.allocation) {
+                address.counted_ms.push(now_ms);
+            }
+        }
         // One, one more by racing, and what was on its way before; effects that come late and calls that fail add to them.
         let allowed = 3 + u32::from(bounds.failback) + if reads_fine { 0 } else { 5 };
         let unclear = self
@@ -604,10 +641,11 @@ impl Shown {
                     .collect();
             }
             Response::Instances(all) if matches!(request, Request::DescribeInstances(Filter::TagKey(_))) => {
-                self.instances.extend(all.iter().map(|it| (it.id.clone(), it.tags.clone())));
+                self.instances = all.iter().map(|it| (it.id.clone(), it.tags.clone())).collect();
             }
             // By id they are asked for in parts, which count when the last has come: what is known of them meanwhile is open.
             Response::Instances(all) => self.instances.retain(|id, _| !all.iter().any(|it| it.id == *id)),
+            Response::Tags(_) => self.instances.clear(),
             _ => {}
         }
     }

@@ -320,3 +320,88 @@ fn the_same_world_runs_the_same_twice() {
     let ids: Vec<Id> = World::pair().nodes;
     assert_eq!(ids.len(), 2);
 }
+
+// What the simulation found, kept.
+
+#[test]
+fn a_holder_whose_cluster_tag_comes_back_lets_the_watch_end() {
+    let (mut world, now_ms) = seasoned();
+    let watch = world.scheduled(now_ms);
+    world.at(now_ms + 10_000, |world| world.untag(&world.node(0), "cluster"));
+    world.at(now_ms + 20_000, |world| world.tag(&world.node(0), "cluster", "web"));
+    world.run();
+    assert!(report(&world, watch).ok);
+    let lasted_ms = world.ended_ms(watch).unwrap() - now_ms;
+    assert!(lasted_ms <= 56_000, "{lasted_ms} ms");
+    assert_eq!(world.holder(&world.address(0)), Some(0));
+}
+
+#[test]
+fn a_read_that_fails_is_asked_again_at_its_pace_even_while_the_holder_fails() {
+    for code in ["Unavailable", "RequestLimitExceeded"] {
+        let (mut world, now_ms) = seasoned();
+        let watch = world.scheduled(now_ms);
+        let down = (START_MS + now_ms + 10_000, START_MS + now_ms + 20_000);
+        world.ec2.faults_mut().push(Rule::error(code).on(Api::DescribeAddresses).between(down.0, down.1));
+        world.at(now_ms + 10_000, |world| world.service(&world.node(0), Behaviour::Refuse));
+        world.run();
+        let asked = world.calls().filter(|(_, call)| call.code == Some(code)).count();
+        assert!(asked <= 20, "{code}: asked {asked} times in 10 s");
+        assert!(report(&world, watch).ok);
+        let moved = associations(&world);
+        assert!(moved.len() == 1 && moved[0] <= now_ms + 21_000, "{code}: {moved:?}");
+    }
+}
+
+#[test]
+fn a_state_from_a_time_to_come_is_not_believed() {
+    let (mut world, now_ms) = seasoned();
+    world.run_until(now_ms);
+    let (a, b, address) = (world.node(0), world.node(1), world.address(0));
+    world.service(&b, Behaviour::Refuse);
+    world.tag(&address, "state", &format!("holder={b} since=2027-12-27T07:31:01Z from={a} why=failback"));
+    let watch = world.scheduled(now_ms);
+    world.at(now_ms + 20_000, |world| world.service(&world.node(1), SERVES));
+    world.at(now_ms + 30_000, |world| world.service(&world.node(0), Behaviour::Refuse));
+    world.run();
+    assert_eq!(world.moves(&address).len(), 1);
+    let moved_ms = associations(&world)[0] - now_ms;
+    assert!((31_000..=32_000).contains(&moved_ms), "{moved_ms} ms");
+    assert!(report(&world, watch).ok);
+}
+
+#[test]
+fn a_tag_that_is_shown_as_written_is_not_written_again() {
+    let (mut world, now_ms) = seasoned();
+    world.ec2.faults_mut().push(Rule::new(Fault::LostAnswer).on(Api::CreateTags));
+    for offset_ms in [0, 300] {
+        world.scheduled(now_ms + offset_ms);
+    }
+    for (at_ms, behaviour) in [(5_000, Behaviour::Refuse), (15_000, SERVES), (25_000, Behaviour::Refuse)] {
+        world.at(now_ms + at_ms, move |world| world.service(&world.node(1), behaviour));
+    }
+    world.run();
+    assert_eq!(world.objections, []);
+    assert_eq!(world.misbehaved, Vec::<String>::new());
+    let health = &world.ec2.tags(&world.node(1)).unwrap()["eipwatch:health"];
+    assert!(health.starts_with("verdict=unhealthy"), "{health}");
+}
+
+#[test]
+fn an_interface_that_cannot_be_looked_at_twice_does_not_have_addresses_read_without_end() {
+    let (mut world, now_ms) = seasoned();
+    world.run_until(now_ms);
+    let (a, address) = (world.node(0), world.address(0));
+    let (interface, ip) = world.add_interface(&a).unwrap();
+    world.ec2.move_by_hand(&address, Place::Interface(&interface, ip), START_MS + now_ms);
+    world.detach(&interface);
+    let fails = Rule::error("InternalError").on(Api::DescribeNetworkInterfaces);
+    world.ec2.faults_mut().push(fails.between(START_MS + now_ms + 5_000, START_MS + now_ms + 30_000));
+    world.ec2.take_calls();
+    let watch = world.scheduled(now_ms);
+    world.run();
+    assert_eq!(world.holder(&address), Some(0), "the best candidate is the node that lost the interface");
+    assert!(report(&world, watch).ok);
+    let calls = world.calls().count();
+    assert!(calls <= 100, "{calls} calls");
+}

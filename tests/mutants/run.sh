@@ -1,0 +1,58 @@
+#!/bin/sh
+# Plants each bug of tests/mutants/*.patch into a copy of the sources, and lets nothing but the simulation and the scenarios look for it:
+#   tests/mutants/run.sh [NAME...]
+# Says by which seed or scenario each one is caught. Fails if one survives, a patch no longer applies, or the unpatched sources are accused.
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+work=${MUTANTS_DIR:-$root/target/mutants}
+seeds=${MUTANTS_SEEDS:-1000}
+mkdir -p "$work"
+export CARGO_TARGET_DIR="$work/target"
+
+rm -rf "$work/tree"
+mkdir "$work/tree"
+(cd "$root" && git ls-files -z -- Cargo.toml Cargo.lock src tests examples | xargs -0 tar -cf - README.md) | tar -xf - -C "$work/tree"
+cd "$work/tree"
+
+# The first thing that is caught, in a line; nothing if nothing is.
+catch() {
+    if ! cargo build --quiet --locked --no-default-features --example soak 2>"$work/build.log"; then
+        cat "$work/build.log" >&2
+        return 1
+    fi
+    if ! "$CARGO_TARGET_DIR/debug/examples/soak" 1 "$seeds" 1 >"$work/soak.log"; then
+        grep -m 1 -E '^(BROKEN|never met)' "$work/soak.log" | cut -c 1-160
+        return 0
+    fi
+    if ! cargo test --quiet --locked --no-default-features --test it -- scenarios:: >"$work/scenarios.log" 2>&1; then
+        sed -n 's/^test \(scenarios::.*\) --- FAILED$/scenario \1/p; s/^    \(scenarios::.*\)$/scenario \1/p' "$work/scenarios.log" | head -n 1
+    fi
+}
+
+names=$*
+if [ -z "$names" ]; then
+    accused=$(catch)
+    if [ -n "$accused" ]; then
+        echo "unpatched: $accused" >&2
+        exit 1
+    fi
+    echo "unpatched: passes"
+    names=$(cd "$root/tests/mutants" && ls -- *.patch)
+fi
+survived=0
+count=0
+for name in $names; do
+    name=${name%.patch}
+    patch --quiet -p1 <"$root/tests/mutants/$name.patch"
+    by=$(catch)
+    patch --quiet -R -p1 <"$root/tests/mutants/$name.patch"
+    count=$((count + 1))
+    if [ -n "$by" ]; then
+        echo "$name: caught: $by"
+    else
+        echo "$name: SURVIVES"
+        survived=$((survived + 1))
+    fi
+done
+echo "$count planted, $survived survive"
+[ "$survived" -eq 0 ]
