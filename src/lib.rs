@@ -56,6 +56,7 @@
 //! | [`embedded`] | that seam in memory | only [`embedded::seam`] knows the core: what is checked against its truth is checked independently |
 //! | [`probe`] | probes on real sockets | connects to nothing but the target; no node can make it exceed its time, bytes or sockets |
 //! | [`sim`] | worlds in virtual time | decides and judges nothing; no wall clock, no thread |
+//! | [`timeline`] | what happened, lane by lane, for people | plain data, and ways to show it |
 //! | [`demo`] | `eipwatch demo` | stages nothing: what it tells of eipwatch are log records |
 //! | `agent` (Linux) | the node agent: local checks, a heartbeat in its own instance's tag | reads nothing of EC2 and moves nothing; its only call writes its one tag. `agent::beat` decides, and knows no clock |
 //! | [`mod@env`] | variables, beside what they set | what cannot be read is an error, never a default |
@@ -135,3 +136,4 @@ pub mod logging;
 pub mod outage;
 pub mod probe;
 pub mod sim;
+pub mod timeline;
