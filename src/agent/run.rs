@@ -94,6 +94,19 @@ pub fn leave_file(run_dir: &Path) -> PathBuf {
     run_dir.join(LEAVE_FILE)
 }
 
+/// Leaves word for a running agent.
+///
+/// Root does this in a directory of the agent's own user: what is there already is not opened, wherever a link may lead.
+///
+/// # Errors
+/// Why there is no word. A running agent takes the leave back with its next heartbeat.
+pub fn leave_word(run_dir: &Path) -> io::Result<()> {
+    match fs::File::create_new(leave_file(run_dir)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 type Running<'a> = FuturesUnordered<Pin<Box<dyn Future<Output = Input> + 'a>>>;
 
 /// Carries out what the agent says until it has ended. When `stop` resolves it ends, and `announces` why first, if that is given.
@@ -175,5 +188,38 @@ pub fn forget_leave(run_dir: &Path) -> io::Result<()> {
     match fs::remove_file(leave_file(run_dir)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn word_is_left_and_forgotten_and_follows_no_link() {
+        let run_dir = std::env::temp_dir().join(format!("eipwatch-agent-run-{}", std::process::id()));
+        fs::create_dir_all(&run_dir).unwrap();
+        for _ in 0..2 {
+            leave_word(&run_dir).unwrap();
+            assert!(leave_file(&run_dir).exists());
+        }
+        forget_leave(&run_dir).unwrap();
+        forget_leave(&run_dir).unwrap();
+        assert!(!leave_file(&run_dir).exists());
+
+        // A check, which runs as the agent's user, could put a link there for root to follow.
+        let (there, not_there) = (run_dir.join("another's"), run_dir.join("nobody's"));
+        fs::write(&there, "kept").unwrap();
+        for target in [&there, &not_there] {
+            symlink(target, leave_file(&run_dir)).unwrap();
+            leave_word(&run_dir).unwrap();
+            forget_leave(&run_dir).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&there).unwrap(), "kept");
+        assert!(!not_there.exists());
+        fs::remove_dir_all(&run_dir).unwrap();
+        assert!(leave_word(&run_dir).is_err());
     }
 }

@@ -1,6 +1,5 @@
 //! The binary: options, signals, exit status.
 
-use std::fs::File;
 use std::future;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -11,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::aws::Instance;
 use super::beat::{Beat, Ending, Level, Line, Settings};
 use super::options::{BadOptions, Cli, Command, Config, Options};
-use super::run::{DryRun, Home, Teller, forget_leave, leave_file, run};
+use super::run::{DryRun, Home, Teller, forget_leave, leave_file, leave_word, run};
 use crate::drive::{Clock, SystemClock};
 
 const FAILED: u8 = 1;
@@ -41,7 +40,7 @@ async fn start(cli: &Cli, config: Config, home: impl Home) -> ExitCode {
     let ending = match &cli.command {
         Some(Command::Leave { why }) => {
             if !cli.dry_run
-                && let Err(error) = File::create(leave_file(&config.run_dir))
+                && let Err(error) = leave_word(&config.run_dir)
             {
                 let dir = config.run_dir.display();
                 let text = format!(
