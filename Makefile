@@ -25,6 +25,9 @@ package: ## Build the function's zip for this machine's processor
 check-infra: ## Check the templates, as far as that goes without AWS; wants Node.js and npm
 	infra/check.sh
 
+check-agent: ## Try the agent's packages and units on a real systemd, in an emulated machine; wants root and ten minutes
+	tests/systemd/run.sh
+
 soak: ## Simulate on and on, from seeds, until stopped
 	cargo run --locked --no-default-features --example soak
 
@@ -35,4 +38,4 @@ mutants: ## Plant bugs, and let the simulation look for them
 .venv/installed: tests/requirements.txt tests/tools/venv.sh
 	tests/tools/venv.sh
 
-.PHONY: help demo test lint deny package check-infra soak mutants
+.PHONY: help demo test lint deny package check-infra check-agent soak mutants

@@ -185,17 +185,24 @@ fn a_restart_announces_nothing_and_leave_on_exit_does() {
 }
 
 #[test]
-fn a_goodbye_gives_up_on_an_ec2_that_fails() {
-    for fault in [THROTTLED, FORBIDDEN, Fault::CutBefore] {
+fn a_goodbye_gives_up_on_an_ec2_that_fails_or_does_not_answer() {
+    // More than the two seconds that it has, less than what would be taken for hung here.
+    let slow = Fault::Delay(Duration::from_secs(8));
+    for fault in [THROTTLED, FORBIDDEN, Fault::CutBefore, slow] {
         let world = World::new();
         let home = Home::new(&world, "web-1", &[]);
         let mut agent = home.agent(&["--every", "1s", "--leave-on-exit"]);
         home.wait_for("ok");
-        world.proxy.fault("CreateTags", fault, ALWAYS);
+        world.proxy.fault("CreateTags", fault.clone(), ALWAYS);
         let begun = Instant::now();
         assert!(agent.stop().success());
-        assert!(begun.elapsed() < Duration::from_millis(3_000), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_millis(3_000), "{fault:?}: {:?}", begun.elapsed());
         assert!(agent.log().contains("could not be announced"), "{}", agent.log());
+
+        let begun = Instant::now();
+        let leave = home.command(&["leave"]).output().unwrap();
+        assert_eq!(leave.status.code(), Some(1), "{fault:?}: {leave:?}");
+        assert!(begun.elapsed() < Duration::from_millis(3_500), "{fault:?}: {:?}", begun.elapsed());
     }
 }
 

@@ -1,9 +1,11 @@
 //! What stands between the function and EC2: records every call, and fails as EC2 and networks do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use eipwatch::aws::Call as Allowed;
 
 use super::http::{self, Request, Response, Server};
 use super::moto;
@@ -57,6 +59,10 @@ impl Call {
 struct State {
     faults: Vec<(String, Fault, usize)>,
     calls: Vec<Call>,
+    /// The actions of all calls, those that were forgotten as well.
+    seen: BTreeSet<String>,
+    /// Whether only the function calls here.
+    of_the_function: bool,
     stale_for: Duration,
     /// The last answer to DescribeAddresses, by its parameters.
     addresses: BTreeMap<Vec<u8>, Response>,
@@ -92,6 +98,12 @@ impl Proxy {
         self.state.lock().unwrap().stale_for = time;
     }
 
+    /// The function calls here: at the end none of its calls may be one that its role does not allow. A test in `infra.rs`
+    /// holds the role against the same list.
+    pub fn is_the_functions(&self) {
+        self.state.lock().unwrap().of_the_function = true;
+    }
+
     /// Ends all faults and stale reads.
     pub fn heal(&self) {
         let mut state = self.state.lock().unwrap();
@@ -120,12 +132,30 @@ impl Proxy {
     }
 }
 
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
+        let (of_the_function, seen) = {
+            let state = self.state.lock().unwrap();
+            (state.of_the_function, state.seen.clone())
+        };
+        if of_the_function {
+            let allowed = Allowed::ALL.map(|call| format!("{call:?}"));
+            let strange: Vec<_> = seen.iter().filter(|action| !allowed.contains(action)).collect();
+            assert!(strange.is_empty(), "calls that the function's role does not allow: {strange:?}");
+        }
+    }
+}
+
 fn handle(state: &Mutex<State>, account: &str, request: Request) -> Option<Response> {
     let params = http::form(&request.body);
     let action = params.get("Action").cloned().unwrap_or_else(|| format!("{} {}", request.method, request.path));
     let (index, fault, stale) = {
         let mut state = state.lock().unwrap();
         let at = Instant::now();
+        state.seen.insert(action.clone());
         state.calls.push(Call { action: action.clone(), params, at, status: None });
         let stale = (action == "DescribeAddresses" && state.stale_until.is_some_and(|until| at < until))
             .then(|| state.addresses.get(&request.body).cloned())

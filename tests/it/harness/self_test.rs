@@ -261,3 +261,17 @@ fn a_function_that_logs_plain_text_is_found_out() {
 fn a_function_that_does_not_start_is_found_out() {
     Function::start_program(&PathBuf::from("/bin/false"), &[], &[]).invoke(json!({}), MINUTE);
 }
+
+#[test]
+fn a_call_that_the_role_does_not_allow_is_found() {
+    for (action, found) in [("DescribeAddresses", false), ("DeleteTags", true)] {
+        let world = World::new();
+        world.proxy.is_the_functions();
+        // What EC2 would say is no matter.
+        world.proxy.fault(action, FORBIDDEN, ALWAYS);
+        ask(&world, action, &[]);
+        world.proxy.forget();
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(world)));
+        assert_eq!(ended.is_err(), found, "{action}");
+    }
+}

@@ -124,6 +124,7 @@ impl World {
 
     /// Starts the function in this account, with these variables beside the usual ones.
     pub fn function(&self, env: &[(&str, &str)]) -> Function {
+        self.proxy.is_the_functions();
         let (ec2, cloudwatch) = (self.proxy.url(), self.cloudwatch.url());
         let mut all = vec![
             ("AWS_REGION", REGION),

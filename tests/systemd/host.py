@@ -1,0 +1,222 @@
+"""Boots the virtual machine beside a stand-in of IMDS and EC2, and judges what stands in the stand-in's record."""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+INSTANCE = "i-0123456789abcdef0"
+# The host, as the guest sees it through qemu's own network.
+HOST = "10.0.2.2"
+KEY = "eipwatch:heartbeat"
+# All of it, on an emulated machine whose host is busy.
+LIMIT_S = int(os.environ.get("TRIAL_LIMIT_S", "2400"))
+MEMORY_MIB = 1024
+HOLD_S = 5
+# From the wish to end to the goodbye: the agent stops first.
+GOODBYE_S = 30
+
+METADATA = {
+    "instance-id": INSTANCE,
+    "placement/region": "eu-west-1",
+    "iam/security-credentials/": "node",
+    "iam/security-credentials/node": json.dumps(
+        {
+            "Code": "Success", "LastUpdated": "2026-11-22T07:00:00Z", "Type": "AWS-HMAC", "AccessKeyId": "ASIATEST",
+            "SecretAccessKey": "test", "Token": "test", "Expiration": "2036-11-22T07:00:00Z",
+        }
+    ),
+}  # fmt: skip
+WRITTEN = (
+    '<CreateTagsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>1</requestId>'
+    "<return>true</return></CreateTagsResponse>"
+)
+
+
+class StandIn:
+    """What the guest asks, and the record of what it was told."""
+
+    def __init__(self, packages):
+        self.packages = packages
+        self.record = []
+        self.lock = threading.Lock()
+        self.began = time.monotonic()
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_):
+                pass
+
+            def answer(self, status, body, kind="text/plain", headers=()):
+                body = body if isinstance(body, bytes) else body.encode()
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                for name, value in headers:
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_PUT(self):
+                ttl = self.headers.get("x-aws-ec2-metadata-token-ttl-seconds", "60")
+                self.answer(200, "token", headers=[("x-aws-ec2-metadata-token-ttl-seconds", ttl)])
+
+            def do_GET(self):
+                if self.path == "/trial/record":
+                    return self.answer(200, stand_in.json())
+                if self.path.startswith("/packages/"):
+                    file = stand_in.packages / pathlib.Path(self.path).name
+                    return self.answer(200, file.read_bytes(), "application/octet-stream")
+                if self.path.startswith("/seed/"):
+                    return self.answer(200, stand_in.seed(self.path.removeprefix("/seed/")))
+                if self.headers.get("x-aws-ec2-metadata-token") != "token":
+                    return self.answer(401, "")
+                found = METADATA.get(self.path.removeprefix("/latest/meta-data/"))
+                return self.answer(200, found) if found else self.answer(404, "")
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
+                if self.path == "/trial/mark":
+                    return self.answer(200, str(stand_in.note({"kind": "mark", "text": body})))
+                call = {key: values[0] for key, values in urllib.parse.parse_qs(body).items()}
+                stand_in.called(call)
+                return self.answer(200, WRITTEN, "text/xml")
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://{HOST}:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def note(self, entry):
+        with self.lock:
+            self.record.append({"at": round(time.monotonic() - self.began, 2), **entry})
+            print(f"{self.record[-1]['at']:8.2f}  {entry.get('text') or entry.get('value')}", flush=True)
+            return len(self.record)
+
+    def called(self, call):
+        value = call.get("Tag.1.Value", "")
+        status = re.search(r" status=(\w+)", value)
+        expected = {"Action": "CreateTags", "ResourceId.1": INSTANCE, "Tag.1.Key": KEY}
+        others = {k: v for k, v in call.items() if k not in ("Version", "Tag.1.Value") and expected.get(k) != v}
+        if others or not status:
+            return self.note({"kind": "mark", "text": f"FAILED: a call that the agent must not make: {call}"})
+        return self.note({"kind": "tag", "status": status.group(1), "value": value})
+
+    def json(self):
+        with self.lock:
+            return json.dumps(self.record)
+
+    def seed(self, name):
+        """What cloud-init is given: the file of the repository, with an address that can be reached here."""
+        if name == "meta-data":
+            return f"instance-id: {INSTANCE}\nlocal-hostname: trial\n"
+        if name != "user-data":
+            return ""
+        text = (REPO / "infra/agent/cloud-init-debian.yaml").read_text()
+        example = "https://example.com/eipwatch-agent.deb"
+        assert example in text
+        # curl is there already, and no mirror of Debian's is.
+        return text.replace(example, f"{self.url}/packages/eipwatch-agent-0.1.0.deb").replace("packages: [curl]\n", "")
+
+
+def disk_of(work, stand_in, packages):
+    """The second disk: the script, its environment, the packages."""
+    folder = work / "disk"
+    folder.mkdir()
+    files = [REPO / "tests/systemd/guest.py", REPO / "docs/agent.md", *packages.glob("*-0.1.1.deb"), *packages.glob("*.rpm")]
+    for file in files:
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "environment").write_text(
+        f"STAND_IN={stand_in.url}\nAWS_EC2_METADATA_SERVICE_ENDPOINT={stand_in.url}\nAWS_ENDPOINT_URL={stand_in.url}\n"
+    )
+    image = work / "trial.ext4"
+    size_kib = 8192 + sum(file.stat().st_size for file in folder.iterdir()) * 5 // 4 // 1024
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-L", "trial", "-d", folder, image, f"{size_kib}k"], check=True)
+    return image
+
+
+def boot(options, stand_in, disk):
+    """Runs the machine until it has switched itself off; what it wrote to its console."""
+    console = options.keep / "console.log"
+    command = [
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-machine", "q35", "-cpu", "max", "-smp", "2",
+        "-m", str(MEMORY_MIB), "-display", "none", "-monitor", "none", "-serial", f"file:{console}",
+        "-drive", f"file={options.base},format=raw,if=virtio,snapshot=on",
+        "-drive", f"file={disk},format=raw,if=virtio,readonly=on",
+        "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
+        "-device", "virtio-rng-pci",
+        "-kernel", options.kernel, "-initrd", options.initrd, "-append",
+        "root=/dev/vda rw console=ttyS0 net.ifnames=0 systemd.show_status=1 loglevel=4 "
+        f"ds=nocloud-net;s={stand_in.url}/seed/",
+    ]  # fmt: skip
+    machine = subprocess.Popen([str(part) for part in command])
+    end = time.monotonic() + LIMIT_S
+    try:
+        while machine.poll() is None:
+            if time.monotonic() > end:
+                raise AssertionError(f"not done within {LIMIT_S} s")
+            time.sleep(0.5)
+    finally:
+        machine.kill()
+        machine.wait()
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.read_text(errors="replace"))
+
+
+def judge(record, console):
+    """What must stand in the record, and how the machine went down."""
+    failed = [entry["text"] for entry in record if entry.get("text", "").startswith("FAILED")]
+    assert not failed, failed
+    places = {entry["text"]: index for index, entry in enumerate(record) if entry["kind"] == "mark"}
+    for verb, end in (("reboot", places.get("booted again")), ("poweroff", None)):
+        assert verb in places, f"it never came to the {verb}"
+        asked = record[places[verb]]["at"]
+        after = [entry for entry in record[places[verb] : end] if entry["kind"] == "tag"]
+        goodbyes = [entry for entry in after if entry["status"] == "leaving"]
+        assert len(goodbyes) == 1, f"{verb}: {len(goodbyes)} times leaving in {after}"
+        (goodbye,) = goodbyes
+        assert after[-1] is goodbye or end is not None, f"after the goodbye came {after[-1]}"
+        assert "why=the_machine_shuts_down" in goodbye["value"], goodbye
+        took = goodbye["at"] - asked
+        assert took < GOODBYE_S, f"{verb}: the goodbye came {took:.1f} s later"
+        print(f"{verb}: leaving was written {took:.1f} s after it was asked for")
+    stops = [entry for entry in record[places["poweroff"] :] if entry.get("text") == "the service stops"]
+    (stop,) = stops
+    held = stop["at"] - goodbye["at"]
+    assert held >= HOLD_S - 1, f"the service answered for {held:.1f} s after the goodbye only"
+    print(f"poweroff: the service went on for {held:.1f} s after the goodbye")
+    # Twice: the reboot and the power-off.
+    for down in re.findall(r"Stopped eipwatch-agent\.service.*?(?=Stopped eipwatch-agent\.service|\Z)", console, re.S)[-1:]:
+        goodbye_at, network_at = down.find("Stopped eipwatch-agent-leave.service"), down.find("Stopped networking.service")
+        assert 0 < goodbye_at < network_at, "the order in which the units were stopped"
+    print("units were stopped in this order: agent, goodbye, network")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("kernel", "initrd", "base", "packages", "work", "keep"):
+        parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
+    options = parser.parse_args()
+    stand_in = StandIn(options.packages)
+    try:
+        console = boot(options, stand_in, disk_of(options.work, stand_in, options.packages))
+        judge(stand_in.record, console)
+    except AssertionError as error:
+        print(f"failed: {error}\nThe machine's console is in {options.keep / 'console.log'}", file=sys.stderr)
+        return 1
+    finally:
+        (options.keep / "record.json").write_text(stand_in.json())
+    print(f"the agent on systemd: passed, in {stand_in.record[-1]['at']:.0f} s")
+    return 0
+
+
+sys.exit(main())
