@@ -11,7 +11,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use super::beat::Reading;
@@ -20,8 +20,8 @@ use crate::core::model::{Answer, ProbeTarget};
 use crate::core::time::duration_text;
 use crate::probe::{Prober, Sockets};
 
-/// The most that is read of what `systemctl is-active` says: one word.
-const MAX_WORD_BYTES: u64 = 64;
+/// The most that is read of what `systemctl is-active` says: one word, and one sentence if it cannot ask.
+const MAX_SAID_BYTES: u64 = 200;
 
 /// Of the agent's own environment, what a check must not have: it would speak to systemd in the agent's name.
 const NOT_INHERITED: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS"];
@@ -58,11 +58,12 @@ impl Checker {
                 let args = ["is-active".as_ref(), "--".as_ref(), unit.as_ref()];
                 match run(Path::new("systemctl"), &args, true, self.timeout).await {
                     // Source: systemctl(1), "Exit status": 0 active, 3 not active, 4 no such unit.
-                    Ran::Ended(status, word) => match status.code() {
+                    Ran::Ended(status, Said { word, trouble }) => match status.code() {
                         Some(0) => pass(&word),
                         Some(3 | 4) if !word.is_empty() => fail(word),
                         Some(4) => fail("no such unit".to_owned()),
-                        _ => silent(format!("systemctl: {}", ended(status))),
+                        _ if trouble.is_empty() => silent(format!("systemctl: {}", ended(status))),
+                        _ => silent(format!("systemctl: {trouble}")),
                     },
                     other => self.not_ended(other),
                 }
@@ -127,9 +128,16 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
+/// What a program wrote.
+struct Said {
+    /// The first word on standard output.
+    word: String,
+    /// The first line on standard error.
+    trouble: String,
+}
+
 enum Ran {
-    /// With the first word that it wrote.
-    Ended(ExitStatus, String),
+    Ended(ExitStatus, Said),
     Late,
     NotStarted(io::Error),
 }
@@ -146,12 +154,13 @@ impl Drop for Group {
     }
 }
 
-/// Runs a program in a process group of its own. With `heard` what it writes is waited for; otherwise its end is all that
+/// Runs a program in a process group of its own. With `heard` what it writes is read and waited for; otherwise its end is all that
 /// counts, whatever it leaves running.
 async fn run(program: &Path, args: &[&OsStr], heard: bool, timeout: Duration) -> Ran {
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stderr(Stdio::null()).process_group(0).kill_on_drop(true);
-    command.stdout(if heard { Stdio::piped() } else { Stdio::null() });
+    command.args(args).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
+    let ear = || if heard { Stdio::piped() } else { Stdio::null() };
+    command.stdout(ear()).stderr(ear());
     for name in NOT_INHERITED {
         command.env_remove(name);
     }
@@ -161,23 +170,33 @@ async fn run(program: &Path, args: &[&OsStr], heard: bool, timeout: Duration) ->
     };
     let leader = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let mut group = Group(leader);
-    let stdout = child.stdout.take();
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let ending = async {
-        let mut said = Vec::new();
-        if let Some(stdout) = stdout {
-            // Whatever comes after that finds nobody listening.
-            stdout.take(MAX_WORD_BYTES).read_to_end(&mut said).await?;
-        }
+        let (stdout, stderr) = tokio::join!(hear(stdout), hear(stderr));
+        let said = Said {
+            word: stdout.split_whitespace().next().unwrap_or_default().to_owned(),
+            trouble: stderr.lines().next().unwrap_or_default().trim().to_owned(),
+        };
         Ok::<_, io::Error>((child.wait().await?, said))
     };
     match tokio::time::timeout(timeout, ending).await {
         Ok(Ok((status, said))) => {
             group.0 = None;
-            Ran::Ended(status, String::from_utf8_lossy(&said).split_whitespace().next().unwrap_or_default().to_owned())
+            Ran::Ended(status, said)
         }
         Ok(Err(error)) => Ran::NotStarted(error),
         Err(_) => Ran::Late,
     }
+}
+
+/// The beginning of what a program writes; whatever comes after that finds nobody listening.
+async fn hear(pipe: Option<impl AsyncRead + Unpin>) -> String {
+    let mut said = Vec::new();
+    if let Some(pipe) = pipe {
+        // What could not be read was not said: the exit status still tells.
+        let _ = pipe.take(MAX_SAID_BYTES).read_to_end(&mut said).await;
+    }
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 #[cfg(test)]
@@ -225,6 +244,17 @@ mod tests {
         let missing = exec(Path::new("/nowhere/at/all"), LONG).await;
         assert_eq!(missing.ok, Some(false));
         assert!(missing.text.contains("No such file"), "{}", missing.text);
+    }
+
+    #[tokio::test]
+    async fn what_a_program_says_is_heard_as_far_as_it_matters() {
+        let body = "echo active and more; echo no bus >&2; echo more >&2; yes >&2; exit 4";
+        match run(&script("talks", body), &[], true, LONG).await {
+            Ran::Ended(status, Said { word, trouble }) => {
+                assert_eq!((status.code(), word.as_str(), trouble.as_str()), (Some(4), "active", "no bus"));
+            }
+            _ => panic!("it did not end by itself"),
+        }
     }
 
     #[tokio::test]

@@ -142,6 +142,47 @@ fn status_tells_and_writes_nothing() {
     assert!(evidence.iter().any(|one| one["check"] == check && one["ok"] == false), "{evidence:?}");
 }
 
+/// With what differs from run to run made the same: ids, addresses, ports, times.
+fn as_documented(answer: &Value, pair: &Pair) -> Value {
+    let mut text = answer.to_string();
+    let port = pair.world.port.to_string();
+    for (found, shown) in [
+        (pair.holder.id.as_str(), "i-0aaaaaaaaaaaaaaaa"),
+        (&pair.peer.id, "i-0bbbbbbbbbbbbbbbb"),
+        (&pair.address.id, "eipalloc-0123456789abcdef0"),
+        (&pair.address.public_ip, "203.0.113.7"),
+        (&format!("http:{port}/"), "http:8080/"),
+    ] {
+        text = text.replace(found, shown);
+    }
+    fn settle(value: &mut Value) {
+        match value {
+            Value::String(text) if humantime::parse_rfc3339(text).is_ok() => *text = "2026-11-22T07:30:00Z".to_owned(),
+            Value::String(text) if text.starts_with("200 in ") => *text = "200 in 3 ms".to_owned(),
+            Value::Array(values) => values.iter_mut().for_each(settle),
+            Value::Object(members) => members.values_mut().for_each(settle),
+            _ => {}
+        }
+    }
+    let mut answer: Value = serde_json::from_str(&text).unwrap();
+    settle(&mut answer);
+    // They come in the order of their ids.
+    answer["clusters"][0]["nodes"].as_array_mut().unwrap().sort_by_key(|node| node["name"].to_string());
+    answer
+}
+
+#[test]
+fn the_answer_that_the_deploy_guide_shows_is_the_function_s() {
+    let pair = Pair::new("");
+    let invocation = run(&pair.world.function(&[]), json!({"action": "status"}));
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/infra/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, rest) = readme.split_once("<!-- answer -->\n```json\n").unwrap();
+    let (shown, _) = rest.split_once("\n```").unwrap();
+    let answer = as_documented(invocation.answer(), &pair);
+    assert_eq!(serde_json::from_str::<Value>(shown).unwrap(), answer, "the answer is\n{answer}");
+}
+
 #[test]
 fn what_is_no_event_is_refused_with_an_example() {
     let world = World::new();

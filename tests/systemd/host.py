@@ -156,7 +156,7 @@ def boot(options, stand_in, disk):
         "-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=",
         "-device", "virtio-rng-pci",
         "-kernel", options.kernel, "-initrd", options.initrd, "-append",
-        "root=/dev/vda rw console=ttyS0 net.ifnames=0 systemd.show_status=1 loglevel=4 "
+        "root=/dev/vda rw console=ttyS0 net.ifnames=0 systemd.show_status=1 systemd.status_unit_format=name loglevel=4 "
         f"ds=nocloud-net;s={stand_in.url}/seed/",
     ]  # fmt: skip
     machine = subprocess.Popen([str(part) for part in command])

@@ -6,7 +6,7 @@ set -euo pipefail
 root=$1 image=$2 kernel=$3 initrd=$4
 
 mmdebstrap --variant=minbase --quiet \
-    --include=systemd,systemd-sysv,udev,dbus,ifupdown,iproute2,python3,curl,cloud-init,rpm,linux-image-cloud-amd64,initramfs-tools,kmod,netbase \
+    --include=systemd,systemd-sysv,udev,dbus,ifupdown,iproute2,libnss-systemd,python3,curl,cloud-init,rpm,linux-image-cloud-amd64,initramfs-tools,kmod,netbase \
     bookworm "$root"
 
 put() { mkdir -p "$(dirname "$root/$1")" && cat >"$root/$1"; }
@@ -28,7 +28,10 @@ F
 put etc/cloud/cloud.cfg.d/90-trial.cfg <<'F'
 datasource_list: [NoCloud]
 network: {config: disabled}
-apt: {preserve_sources_list: true}
+# Those that the agent's user data asks something of; the others want a larger system.
+cloud_init_modules: [write-files]
+cloud_config_modules: [runcmd]
+cloud_final_modules: [package-update-upgrade-install, scripts-user]
 F
 # What the units are told instead of EC2's own addresses.
 for unit in eipwatch-agent eipwatch-agent-leave; do
