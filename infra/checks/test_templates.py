@@ -17,7 +17,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 INFRA = os.path.dirname(HERE)
 
 
-
 def names_in(source, constant):
     """The names that a list of pairs in the function's source begins with."""
     with open(os.path.join(INFRA, "..", "src", *source), encoding="utf-8") as file:
@@ -266,6 +265,100 @@ class Told(unittest.TestCase):
         self.assertEqual(shown, CLUSTER_METRICS | GLOBAL_METRICS)
         alarms = [arn.rsplit(":", 1)[1] for w in widgets for arn in w["properties"].get("alarms", [])]
         self.assertEqual(sorted(alarms), sorted("eipwatch-" + name for name in self.alarms()))
+
+
+class Doors(unittest.TestCase):
+    """Who may send to what the template makes, beside what SAM and CDK are compared for."""
+
+    def only_for(self, policy, service):
+        """Statements that allow, which must be for one service and this account's things; all others deny plain text."""
+        allowed = []
+        for statement in render.document(policy)["Statement"]:
+            if statement["Effect"] == "Allow":
+                self.assertEqual(statement["Principal"], {"Service": service})
+                allowed.append(statement)
+            else:
+                self.assertEqual(statement["Condition"], {"Bool": {"aws:SecureTransport": "false"}})
+        self.assertEqual(len(allowed), 1)
+        self.assertEqual(len(render.document(policy)["Statement"]), 2)
+        return allowed[0]
+
+    def test_only_rules_of_this_stack_may_send_to_the_queue(self):
+        (policy,) = sam().of_type("AWS::SQS::QueuePolicy").values()
+        statement = self.only_for(policy["PolicyDocument"], "events.amazonaws.com")
+        self.assertEqual(statement["Action"], "sqs:SendMessage")
+        self.assertEqual(
+            statement["Condition"], {"ArnLike": {"aws:SourceArn": "arn:aws:events:eu-west-1:111122223333:rule/eipwatch-*"}}
+        )
+
+    def test_only_alarms_of_this_account_may_publish_to_the_function(self):
+        self.assertNotIn("AlarmInTopic", sam().resources, "it is an option")
+        template = sam(AlarmTopic="yes")
+        (policy,) = [p for p in template.of_type("AWS::SNS::TopicPolicy").values() if "AlarmInTopic" in p["Topics"][0]]
+        statement = self.only_for(policy["PolicyDocument"], "cloudwatch.amazonaws.com")
+        self.assertEqual(statement["Condition"]["StringEquals"], {"aws:SourceAccount": "111122223333"})
+        self.assertTrue(statement["Condition"]["ArnLike"]["aws:SourceArn"].endswith(":111122223333:alarm:*"))
+        (permission,) = [
+            p for p in template.of_type("AWS::Lambda::Permission").values() if p["Principal"] == "sns.amazonaws.com"
+        ]
+        self.assertEqual(permission["SourceArn"], policy["Topics"][0])
+        self.assertEqual(template.resources["AlarmInTopic"]["Properties"]["Subscription"][0]["Protocol"], "lambda")
+
+    def test_the_function_reaches_the_probed_port_of_the_nodes_and_the_apis_and_is_reached_by_nobody(self):
+        template = render.Rendered(render.load(path("vpc.yaml")), NodeSecurityGroupId="sg-nodes", ProbePort="8080")
+        (group,) = template.of_type("AWS::EC2::SecurityGroup").values()
+        self.assertNotIn("SecurityGroupIngress", group)
+        self.assertEqual([(e["CidrIpv6"], e["FromPort"], e["ToPort"]) for e in group["SecurityGroupEgress"]], [("::/0", 443, 443)])
+        (out,) = template.of_type("AWS::EC2::SecurityGroupEgress").values()
+        (into,) = template.of_type("AWS::EC2::SecurityGroupIngress").values()
+        self.assertEqual((out["GroupId"], out["DestinationSecurityGroupId"]), ("WatcherGroup", "sg-nodes"))
+        self.assertEqual((into["GroupId"], into["SourceSecurityGroupId"]), ("sg-nodes", "WatcherGroup"))
+        for rule in (out, into):
+            self.assertEqual((rule["IpProtocol"], rule["FromPort"], rule["ToPort"]), ("tcp", "8080", "8080"))
+            self.assertEqual([key for key in rule if key.startswith("Cidr")], [])
+
+    def test_the_functions_subnets_have_one_way_out_and_none_in(self):
+        template = render.Rendered(render.load(path("vpc.yaml")))
+        (route,) = template.of_type("AWS::EC2::Route").values()
+        self.assertEqual((route["DestinationIpv6CidrBlock"], route["EgressOnlyInternetGatewayId"]), ("::/0", "WayOut"))
+        for kind in ("AWS::EC2::NatGateway", "AWS::EC2::InternetGateway", "AWS::EC2::VPCEndpoint"):
+            self.assertEqual(template.of_type(kind), {})
+        for subnet in template.of_type("AWS::EC2::Subnet").values():
+            self.assertFalse(subnet.get("MapPublicIpOnLaunch", False))
+
+
+class Published(unittest.TestCase):
+    def test_its_version_is_the_programs(self):
+        with open(os.path.join(INFRA, "..", "Cargo.toml"), encoding="utf-8") as file:
+            version = re.search(r'^version = "(.*)"$', file.read(), re.M).group(1)
+        application = render.load(path("template.yaml"))["Metadata"]["AWS::ServerlessRepo::Application"]
+        self.assertEqual(application["SemanticVersion"], version)
+        for key in ("LicenseUrl", "ReadmeUrl"):
+            self.assertTrue(os.path.exists(path(application[key])), key)
+
+    def test_every_parameter_is_described_limited_and_in_one_group(self):
+        for file in ("template.yaml", "vpc.yaml"):
+            template = render.load(path(file))
+            groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+            grouped = [name for group in groups for name in group["Parameters"]]
+            self.assertEqual(sorted(grouped), sorted(template["Parameters"]))
+            for name, parameter in template["Parameters"].items():
+                with self.subTest(file=file, parameter=name):
+                    self.assertTrue(parameter["Description"])
+                    if parameter["Type"] == "String":
+                        self.assertTrue({"AllowedPattern", "AllowedValues"} & set(parameter))
+                    elif parameter["Type"] == "Number":
+                        self.assertTrue({"MaxValue", "AllowedValues"} & set(parameter))
+
+    def test_outputs_are_right_under_any_prefix_and_name(self):
+        template = render.Rendered(render.translate(path("template.yaml")), stack="second", TagPrefix="ha:", AlarmTopic="yes")
+        outputs = {name: str(template.resolve(output["Value"])) for name, output in template.template["Outputs"].items()}
+        for name, value in outputs.items():
+            self.assertNotIn("eipwatch", value, name)
+        commands = [value for name, value in sorted(outputs.items()) if name.startswith("Next")]
+        self.assertEqual(len(commands), 3)
+        self.assertTrue(all(command.startswith("aws ") for command in commands))
+        self.assertIn("--function-name second ", commands[2])
 
 
 class Examples(unittest.TestCase):

@@ -75,6 +75,22 @@ test('another prefix reaches every condition, pattern and variable', () => {
   assert.deepEqual(text.match(/.{0,60}eipwatch:[a-z].{0,30}/g), null, 'the default prefix is left somewhere');
 });
 
+test('the topic in between takes alarms of this account alone, and alone may call', () => {
+  bare().resourceCountIs('AWS::SNS::Topic', 1);
+  const template = bare({ alarmTopic: true });
+  template.resourceCountIs('AWS::SNS::Topic', 2);
+  const fromTopic = template.findResources('AWS::Lambda::Permission', { Properties: { Principal: 'sns.amazonaws.com' } });
+  const [permission] = Object.values(fromTopic);
+  assert.equal(Object.keys(fromTopic).length, 1);
+  assert.match(permission.Properties.SourceArn.Ref, /AlarmInTopic/);
+  for (const policy of Object.values(template.findResources('AWS::SNS::TopicPolicy'))) {
+    const allowed = policy.Properties.PolicyDocument.Statement.filter((one: { Effect: string }) => one.Effect === 'Allow');
+    assert.equal(allowed.length, 1);
+    assert.deepEqual(allowed[0].Principal, { Service: 'cloudwatch.amazonaws.com' });
+    assert.deepEqual(allowed[0].Condition.StringEquals, { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } });
+  }
+});
+
 test('what cannot work is refused before it is deployed', () => {
   assert.throws(() => bare({ watch: Duration.seconds(59) }), /watch is 59 s/);
   assert.throws(() => bare({ reservedConcurrency: 1 }), /reservedConcurrency is 1/);
