@@ -133,6 +133,7 @@ pub mod env;
 pub mod lambda;
 #[cfg(feature = "aws")]
 pub mod logging;
+pub mod network;
 pub mod outage;
 pub mod probe;
 pub mod sim;

@@ -174,11 +174,11 @@ fn tags(tags: &[ec2::Tag]) -> Tags {
 }
 
 /// Emulators write `""` for what is not there.
-fn some(text: Option<&str>) -> Option<&str> {
+pub(super) fn some(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
 
-fn ipv4(text: Option<&str>) -> Option<Ipv4Addr> {
+pub(super) fn ipv4(text: Option<&str>) -> Option<Ipv4Addr> {
     text?.parse().ok()
 }
 

@@ -1,4 +1,4 @@
-//! Invoking the deployed function, for `eipwatch --function`: one signed request.
+//! Invoking the deployed function, and asking how it is set up, for `eipwatch --function`: one signed request each.
 //!
 //! Lambda's own SDK crate would be a hundred thousand lines more for this one call.
 
@@ -16,6 +16,8 @@ use http_body_util::{BodyExt, Limited};
 
 /// How long the function may take: Lambda's own limit is 15 minutes, one command takes less than one.
 const LIMIT: Duration = Duration::from_secs(120);
+/// How long Lambda may take to tell how the function is set up.
+const CONFIGURATION_LIMIT: Duration = Duration::from_secs(10);
 /// The largest answer that Lambda gives.
 const MAX_ANSWER_BYTES: usize = 6 << 20;
 /// How much of an answer that cannot be read is shown.
@@ -28,6 +30,12 @@ pub enum Invoked {
     Answered(Vec<u8>),
     /// The function failed; its error as JSON, with `errorType` and `errorMessage`.
     Failed(Vec<u8>),
+}
+
+/// What Lambda answered.
+struct Answer {
+    failed: bool,
+    body: Vec<u8>,
 }
 
 /// A Lambda function.
@@ -49,22 +57,35 @@ impl Function {
     /// # Errors
     /// It was not invoked, or whether it was is not known: a sentence that says why.
     pub async fn invoke(&self, payload: &str) -> Result<Invoked, String> {
-        match tokio::time::timeout(LIMIT, self.send(payload)).await {
-            Ok(invoked) => invoked,
+        match tokio::time::timeout(LIMIT, self.send("POST", "invocations", payload)).await {
+            Ok(answer) => answer.map(|answer| match answer.failed {
+                true => Invoked::Failed(answer.body),
+                false => Invoked::Answered(answer.body),
+            }),
             Err(_) => {
                 Err(format!("no answer within {} s; what it was asked to do may have been done", LIMIT.as_secs()))
             }
         }
     }
 
-    async fn send(&self, payload: &str) -> Result<Invoked, String> {
+    /// How it is set up: Lambda's GetFunctionConfiguration.
+    ///
+    /// # Errors
+    /// A sentence that says why it cannot be told.
+    pub async fn configuration(&self) -> Result<serde_json::Value, String> {
+        let answer = tokio::time::timeout(CONFIGURATION_LIMIT, self.send("GET", "configuration", "")).await;
+        let answer = answer.map_err(|_| format!("no answer within {} s", CONFIGURATION_LIMIT.as_secs()))??;
+        serde_json::from_slice(&answer.body).map_err(|error| format!("Lambda's answer is no JSON: {error}"))
+    }
+
+    async fn send(&self, method: &str, what: &str, payload: &str) -> Result<Answer, String> {
         let region = self.config.region().ok_or("no Region is set: set AWS_REGION, or AWS_PROFILE")?;
         let provider = self.config.credentials_provider().ok_or("there are no credentials")?;
         let credentials = provider
             .provide_credentials()
             .await
             .map_err(|error| format!("there are no credentials: {}", chain(&error)))?;
-        let uri = format!("{}/2015-03-31/functions/{}/invocations", self.endpoint(region.as_ref()), escape(&self.name));
+        let uri = format!("{}/2015-03-31/functions/{}/{what}", self.endpoint(region.as_ref()), escape(&self.name));
 
         let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
         let identity = credentials.into();
@@ -76,7 +97,7 @@ impl Function {
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| format!("the request cannot be signed: {error}"))?;
-        let signable = SignableRequest::new("POST", &uri, headers.into_iter(), SignableBody::Bytes(payload.as_bytes()))
+        let signable = SignableRequest::new(method, &uri, headers.into_iter(), SignableBody::Bytes(payload.as_bytes()))
             .map_err(|error| format!("the request cannot be signed: {}", chain(&error)))?;
         let signed = sign(signable, &settings.into())
             .map_err(|error| format!("the request cannot be signed: {}", chain(&error)))?;
@@ -84,7 +105,7 @@ impl Function {
         let (signatures, _) = instructions.into_parts();
 
         let mut request = HttpRequest::empty();
-        request.set_method("POST").map_err(|error| chain(&error))?;
+        request.set_method(method).map_err(|error| chain(&error))?;
         request.set_uri(uri.as_str()).map_err(|error| format!("'{uri}' is no URL: {}", chain(&error)))?;
         *request.body_mut() = payload.as_bytes().to_vec().into();
         for (name, value) in headers {
@@ -105,8 +126,7 @@ impl Function {
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes().to_vec();
         match status {
-            200 if failed => Ok(Invoked::Failed(body)),
-            200 => Ok(Invoked::Answered(body)),
+            200 => Ok(Answer { failed, body }),
             _ => Err(refusal(status, &body)),
         }
     }

@@ -8,6 +8,7 @@ mod convert;
 mod error;
 pub mod invoke;
 mod metadata;
+mod network;
 #[cfg(test)]
 mod tests;
 

@@ -2,7 +2,7 @@
 //! when the wire is at fault. The conversions on the SDK's types stand beside them.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::{AwsCloud, Call, MAX_PAGES, http_client};
 use crate::cloud::Cloud;
 use crate::core::model::{Act, Association, CloudError, Failure, InstanceState, Look, Seen, StatusCheck};
 use crate::core::time::Time;
+use crate::network::{Block, Network, Peer};
 
 /// What the server does with one request.
 #[derive(Clone, Debug)]
@@ -599,6 +600,76 @@ fn without_a_region_it_says_what_to_do() {
     let error = AwsCloud::new(nowhere.build()).unwrap_err();
     assert_eq!(error.code, "NoRegion");
     assert!(error.message.contains("AWS_REGION"), "{error}");
+}
+
+#[test]
+fn what_surrounds_a_node_is_read_for_doctor() {
+    let interfaces = xml(
+        "DescribeNetworkInterfacesResponse",
+        "<networkInterfaceSet>
+          <item><networkInterfaceId>eni-1</networkInterfaceId><vpcId>vpc-1</vpcId><subnetId>subnet-1</subnetId><interfaceType>lambda</interfaceType>
+            <groupSet><item><groupId>sg-1</groupId></item></groupSet>
+            <privateIpAddressesSet>
+              <item><privateIpAddress>10.0.0.21</privateIpAddress><primary>false</primary></item>
+              <item><privateIpAddress>10.0.0.11</privateIpAddress><primary>true</primary><association><publicIp>203.0.113.7</publicIp></association></item>
+            </privateIpAddressesSet></item>
+          <item><vpcId>vpc-1</vpcId></item>
+        </networkInterfaceSet>",
+    );
+    let groups = xml(
+        "DescribeSecurityGroupsResponse",
+        "<securityGroupInfo><item><groupId>sg-1</groupId>
+          <ipPermissions>
+            <item><ipProtocol>tcp</ipProtocol><fromPort>8080</fromPort><toPort>8081</toPort>
+              <groups><item><groupId>sg-2</groupId></item></groups><ipRanges><item><cidrIp>10.0.0.0/16</cidrIp></item></ipRanges>
+              <prefixListIds><item><prefixListId>pl-1</prefixListId></item></prefixListIds></item>
+            <item><ipProtocol>icmp</ipProtocol><fromPort>-1</fromPort><toPort>-1</toPort></item>
+          </ipPermissions>
+          <ipPermissionsEgress><item><ipProtocol>-1</ipProtocol><ipRanges><item><cidrIp>0.0.0.0/0</cidrIp></item></ipRanges></item></ipPermissionsEgress>
+        </item></securityGroupInfo>",
+    );
+    let tables = xml(
+        "DescribeRouteTablesResponse",
+        "<routeTableSet><item><routeTableId>rtb-1</routeTableId><vpcId>vpc-1</vpcId>
+          <associationSet><item><main>true</main></item><item><main>false</main><subnetId>subnet-1</subnetId></item></associationSet>
+          <routeSet>
+            <item><destinationCidrBlock>0.0.0.0/0</destinationCidrBlock><gatewayId>igw-1</gatewayId><state>blackhole</state></item>
+            <item><destinationCidrBlock>10.1.0.0/16</destinationCidrBlock><vpcPeeringConnectionId>pcx-1</vpcPeeringConnectionId><state>active</state></item>
+            <item><destinationIpv6CidrBlock>::/0</destinationIpv6CidrBlock><gatewayId>igw-1</gatewayId></item>
+          </routeSet></item></routeTableSet>",
+    );
+    let allowed = refusal(412, "DryRunOperation", "Request would have succeeded, but DryRun flag is set.");
+    let denied = refusal(403, "UnauthorizedOperation", "You are not authorized.");
+    let one = |id: &str| BTreeSet::from([id.to_owned()]);
+    let script = vec![interfaces, groups, tables, allowed, denied];
+    let ((interfaces, groups, tables, allowed, denied), log) = with_server(script, async |cloud| {
+        let resources = ["i-1".to_owned(), "i-2".to_owned()];
+        (
+            cloud.interfaces(&["eni-1".into()]).await.unwrap(),
+            cloud.security_groups(&one("sg-1")).await.unwrap(),
+            cloud.route_tables(&one("vpc-1")).await.unwrap(),
+            cloud.may_tag(&resources, "eipwatch:health").await,
+            cloud.may_tag(&resources, "eipwatch:health").await,
+        )
+    });
+    assert_eq!(interfaces.len(), 1);
+    assert_eq!((interfaces[0].subnet.as_str(), interfaces[0].kind.as_str()), ("subnet-1", "lambda"));
+    assert_eq!(interfaces[0].ips, [(ip("10.0.0.11"), Some(ip("203.0.113.7"))), (ip("10.0.0.21"), None)]);
+    assert_eq!(interfaces[0].groups, one("sg-1"));
+    let [web, icmp] = groups[0].ingress.as_slice() else { panic!("{groups:?}") };
+    assert_eq!((web.ports, icmp.ports), (Some((8080, 8081)), None));
+    let block = Peer::Block(Block::parse("10.0.0.0/16").unwrap());
+    assert_eq!(web.peers, [block, Peer::Group("sg-2".to_owned()), Peer::List("pl-1".to_owned())]);
+    assert_eq!(groups[0].egress[0].ports, Some((0, u16::MAX)));
+    assert!(tables[0].main && tables[0].subnets.contains("subnet-1"));
+    let routes: Vec<_> = tables[0].routes.iter().map(|route| (route.via.as_str(), route.active)).collect();
+    assert_eq!(routes, [("igw-1", false), ("pcx-1", true)], "IPv6 is left out");
+    assert_eq!(allowed, Ok(()));
+    assert_eq!(denied.unwrap_err().failure, Failure::NotPermitted);
+    let filters: Vec<String> =
+        log.requests[..3].iter().map(|request| request.form()["Filter.1.Name"].clone()).collect();
+    assert_eq!(filters, ["network-interface-id", "group-id", "vpc-id"]);
+    assert_eq!(log.requests[3].form()["DryRun"], "true");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What can be typed.
 #![expect(missing_docs, reason = "a doc comment on a flattened field would become part of the help")]
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -131,6 +131,9 @@ pub enum Command {
         /// One JSON document on standard output
         #[arg(long)]
         json: bool,
+        /// Have the deployed function observe, and see that the nodes let it in
+        #[arg(long, value_name = "NAME")]
+        function: Option<String>,
     },
     /// Rehearse: move an address and back, and measure the outage through the address itself
     Drill {
@@ -151,7 +154,11 @@ pub enum Command {
         output: Output,
     },
     /// Do what the function does, outside Lambda, until Ctrl-C or SIGTERM
-    Watch,
+    Watch {
+        /// Serve metrics for Prometheus there, under /metrics, such as 127.0.0.1:9464
+        #[arg(long, value_name = "ADDRESS")]
+        metrics: Option<SocketAddr>,
+    },
     /// Print a completion script
     Completions {
         /// The shell

@@ -7,6 +7,7 @@ pub mod args;
 pub mod ask;
 pub mod doctor;
 pub mod drill;
+pub mod metrics;
 pub mod paint;
 pub mod render;
 pub mod standing;
@@ -75,8 +76,10 @@ async fn run(command: Command) -> ExitCode {
                 Err(error) => fail(&format!("the manual page cannot be written: {error}")),
             };
         }
-        Command::Watch => return code_of(backend::watch().await),
-        Command::Doctor { cluster, json } => return code_of(backend::doctor(cluster.name(), json).await),
+        Command::Watch { metrics } => return code_of(backend::watch(metrics).await),
+        Command::Doctor { cluster, json, function } => {
+            return code_of(backend::doctor(cluster.name(), json, function).await);
+        }
         Command::Drill { cluster, address, to, probe, consent, output } => {
             let order = drill::Order { cluster: cluster.name(), address, to, probe };
             let run = async |backend: &backend::Aws| rehearse(backend, &order, &consent, output.json).await;
@@ -268,16 +271,24 @@ async fn stop_signal() {
 /// Who carries commands out, in a build with the AWS SDK.
 #[cfg(feature = "aws")]
 mod backend {
+    use std::cell::RefCell;
+    use std::net::SocketAddr;
+    use std::rc::Rc;
+
     use serde_json::Value;
+    use tokio::net::TcpListener;
 
     use super::ask::{Backend, Failed, Here};
+    use super::doctor::Sources;
+    use super::metrics::{Metrics, serve};
     use super::{Output, Standing};
     use crate::aws::AwsCloud;
     use crate::aws::invoke::{Function, Invoked};
     use crate::core::event::Command;
+    use crate::core::log::Record;
     use crate::core::model::ClusterName;
     use crate::core::report::Report;
-    use crate::drive::Clock;
+    use crate::drive::{Clock, SystemClock};
     use crate::env;
     use crate::logging::Logging;
     use crate::probe::Sockets;
@@ -344,8 +355,28 @@ mod backend {
         run(&backend).await
     }
 
-    pub async fn doctor(cluster: Option<ClusterName>, json: bool) -> Result<Standing, Failed> {
-        let diagnoses = super::doctor::examine(&here().await?, cluster).await?;
+    pub async fn doctor(
+        cluster: Option<ClusterName>,
+        json: bool,
+        function: Option<String>,
+    ) -> Result<Standing, Failed> {
+        let here = here().await?;
+        let keys = here.settings.keys.clone();
+        let now = SystemClock::start().now();
+        let diagnoses = match function {
+            None => {
+                let from = Sources { backend: &here, cloud: &here.cloud, keys, function: None };
+                super::doctor::examine(&from, cluster, now).await?
+            }
+            Some(name) => {
+                let function = Function::from_env(name).await;
+                let configuration = function.configuration().await;
+                let configuration = configuration.map(|answer| crate::network::Function::read(&answer));
+                let backend = Aws::There(Box::new(function));
+                let from = Sources { backend: &backend, cloud: &here.cloud, keys, function: Some(configuration) };
+                super::doctor::examine(&from, cluster, now).await?
+            }
+        };
         let text = match json {
             true => super::to_json(&diagnoses),
             false => super::doctor::render(&diagnoses, super::Page::for_stdout()),
@@ -354,19 +385,47 @@ mod backend {
         Ok(diagnoses.standing())
     }
 
-    pub async fn watch() -> Result<Standing, Failed> {
+    pub async fn watch(metrics: Option<SocketAddr>) -> Result<Standing, Failed> {
         let here = here().await?;
         let logging = Logging::parse(std::env::var(env::LOG).ok().as_deref())
             .map_err(|error| Failed::NoAnswer(error.to_string()))?;
+        let listener = match metrics {
+            None => None,
+            Some(at) => Some(listen(at).await?),
+        };
         logging.install();
-        super::watch::run(&here, super::stop_signal(), |record, clock| logging.tell(record, clock.now())).await;
+        let measured = Rc::new(RefCell::new(Metrics::default()));
+        let tell = |record: &Record, clock: &SystemClock| logging.tell(record, clock.now());
+        let ended = |report: &Report, effort, now| measured.borrow_mut().take(report, effort, now);
+        let watch = super::watch::run(&here, super::stop_signal(), tell, ended);
+        match listener {
+            None => watch.await,
+            Some(listener) => tokio::select! {
+                () = watch => {}
+                () = serve(listener, measured.clone()) => {}
+            },
+        }
         Ok(Standing::Well)
+    }
+
+    async fn listen(at: SocketAddr) -> Result<TcpListener, Failed> {
+        let refused = |error: std::io::Error| {
+            Failed::NoAnswer(format!(
+                "metrics cannot be served on {at}: {error}. Nothing is watched. Choose another address with --metrics, or leave it out"
+            ))
+        };
+        let listener = TcpListener::bind(at).await.map_err(refused)?;
+        let at = listener.local_addr().map_err(refused)?;
+        eprintln!("eipwatch: metrics on http://{at}/metrics");
+        Ok(listener)
     }
 }
 
 /// Who carries commands out, in a build without the AWS SDK: nobody.
 #[cfg(not(feature = "aws"))]
 mod backend {
+    use std::net::SocketAddr;
+
     use super::ask::{Backend, Failed};
     use super::{Output, Standing};
     use crate::core::event::Command;
@@ -391,11 +450,11 @@ mod backend {
         Err(no_aws())
     }
 
-    pub async fn doctor(_: Option<ClusterName>, _: bool) -> Result<Standing, Failed> {
+    pub async fn doctor(_: Option<ClusterName>, _: bool, _: Option<String>) -> Result<Standing, Failed> {
         Err(no_aws())
     }
 
-    pub async fn watch() -> Result<Standing, Failed> {
+    pub async fn watch(_: Option<SocketAddr>) -> Result<Standing, Failed> {
         Err(no_aws())
     }
 }

@@ -33,12 +33,15 @@ pub struct Page {
 }
 
 impl Page {
-    /// For standard output: as wide as `COLUMNS` says, at most [`MAX_WIDTH`].
+    /// For standard output: as wide as `COLUMNS` or else the terminal says, at most [`MAX_WIDTH`].
     pub fn for_stdout() -> Page {
         use std::io::IsTerminal;
         let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok());
-        let otherwise = if std::io::stdout().is_terminal() { TERMINAL_WIDTH } else { MAX_WIDTH };
-        Page { paint: Paint::for_stdout(), width: columns.unwrap_or(otherwise).clamp(MIN_WIDTH, MAX_WIDTH) }
+        let otherwise = || match std::io::stdout().is_terminal() {
+            true => terminal_width().unwrap_or(TERMINAL_WIDTH),
+            false => MAX_WIDTH,
+        };
+        Page { paint: Paint::for_stdout(), width: columns.unwrap_or_else(otherwise).clamp(MIN_WIDTH, MAX_WIDTH) }
     }
 
     /// Adds the text, broken into lines at spaces. `first` stands before the first line; the others are indented as it is, and a
@@ -69,6 +72,17 @@ impl Page {
             let _ = writeln!(out, "{before}{line}");
         }
     }
+}
+
+/// How wide the terminal is, if it says so.
+fn terminal_width() -> Option<usize> {
+    #[cfg(unix)]
+    {
+        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+        (size.ws_col > 0).then_some(usize::from(size.ws_col))
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 /// The text without anything that would steer a terminal.

@@ -8,6 +8,8 @@ use futures_util::FutureExt;
 use crate::cloud::Cloud;
 use crate::core::event::Trigger;
 use crate::core::log::Record;
+use crate::core::report::{Effort, Report};
+use crate::core::time::Time;
 use crate::core::watch::{Ending, Watch};
 use crate::drive::{Clock, SystemClock, drive};
 use crate::probe::Prober;
@@ -22,11 +24,12 @@ const OVERTIME: Duration = Duration::from_secs(60);
 /// The pause after a watch that failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// Watches until `stop` resolves; the watch on its way then finishes what it began. `tell` gets every log record.
+/// Watches until `stop` resolves; the watch on its way then finishes what it began. `tell` gets every log record, `ended` every answer.
 pub async fn run<C: Cloud, P: Prober>(
     here: &Here<C, P>,
     stop: impl Future<Output = ()>,
     mut tell: impl FnMut(&Record, &SystemClock),
+    mut ended: impl FnMut(&Report, Effort, Time),
 ) {
     let stop = stop.shared();
     let mut settings = here.settings.clone();
@@ -41,7 +44,11 @@ pub async fn run<C: Cloud, P: Prober>(
         let mut watch = Watch::new(vec![trigger], settings.clone(), now, now + settings.watch + OVERTIME);
         let tell = |record: &Record| tell(record, &clock);
         let ending = drive(&mut watch, &here.cloud, &here.prober, &clock, stop.clone(), tell).await;
-        let well = matches!(&ending, Ending::Report(report) if report.ok);
+        let mut well = false;
+        if let Ending::Report(report) = &ending {
+            well = report.ok;
+            ended(report, watch.effort(clock.now()), clock.now());
+        }
         if !well {
             tokio::select! {
                 () = tokio::time::sleep(PAUSE_AFTER_FAILURE) => {}
@@ -57,6 +64,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
+    use crate::cli::metrics::Metrics;
     use crate::core::model::{Answer, ProbeTarget};
     use crate::core::watch::Settings;
     use crate::embedded::ec2::{InstanceSpec, tags};
@@ -82,12 +90,13 @@ mod tests {
         let here = Here { cloud, prober: Well, settings };
         let starts = Cell::new(0);
         let ends = Cell::new(0);
+        let metrics = RefCell::new(Metrics::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (enough, told) = tokio::sync::oneshot::channel::<()>();
         let enough = Cell::new(Some(enough));
         runtime.block_on(async {
             let stop = async { drop(told.await) };
-            run(&here, stop, |record, _| match record {
+            let tell = |record: &Record, _: &SystemClock| match record {
                 Record::Start { .. } => {
                     starts.set(starts.get() + 1);
                     if starts.get() == 3 {
@@ -96,10 +105,13 @@ mod tests {
                 }
                 Record::End { .. } => ends.set(ends.get() + 1),
                 _ => {}
-            })
-            .await;
+            };
+            run(&here, stop, tell, |report, effort, now| metrics.borrow_mut().take(report, effort, now)).await;
         });
         assert_eq!((starts.get(), ends.get()), (3, 3), "each that began has ended");
+        let text = metrics.borrow().text();
+        assert!(text.contains("eipwatch_watches_total 3\n"), "{text}");
+        assert!(text.contains("eipwatch_moves_total{cluster=\"web\"} 1\n"), "{text}");
         assert_eq!(world.borrow().holder(&address), Some(&node), "the address that nobody held was given to the node");
     }
 }

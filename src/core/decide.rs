@@ -781,7 +781,7 @@ impl<'a> Asked<'a> {
     ) -> Ruling {
         let ip = self.address.public_ip;
         let text = match finding.verdict {
-            Verdict::Healthy => format!("{who} holds {ip} and is healthy."),
+            Verdict::Healthy => format!("{who} holds {ip} and is healthy{}.", self.since(holder, state)),
             Verdict::Suspect => {
                 format!("{who} holds {ip}; it began to fail ({}), and is being asked again.", finding.why())
             }
@@ -791,6 +791,18 @@ impl<'a> Asked<'a> {
         stay.pending =
             !finding.settled || rated.iter().any(|one| !one.settled && one.node.state == Some(InstanceState::Running));
         self.failback(holder, finding, who, state, rated, &stay).unwrap_or(stay)
+    }
+
+    /// Since when a holder holds the address, and why, as far as that is remembered.
+    fn since(&self, holder: &InstanceId, state: Option<&State>) -> String {
+        let Some(State { since, from, why, .. }) = state.filter(|state| &state.holder == holder) else {
+            return String::new();
+        };
+        let why = if why == EXTERNAL { "moved by others" } else { why };
+        match from {
+            Some(from) => format!("; it came there from {} at {since} ({why})", self.label(from)),
+            None => format!("; it came there at {since} ({why})"),
+        }
     }
 
     fn failback(

@@ -160,64 +160,99 @@ impl Report {
         })
     }
 
+    /// What was measured: of the invocation, then of each cluster. Every way to publish metrics begins here.
+    pub fn measured(&self, effort: Effort) -> Vec<Measured<'_>> {
+        let problems = self.problems.len() + self.clusters.iter().map(|cluster| cluster.problems.len()).sum::<usize>();
+        let of_all = [
+            Amount::One(u64::from(self.sweeps)),
+            Amount::One(effort.took_ms / u64::from(self.sweeps.max(1))),
+            Amount::of(problems),
+            Amount::One(effort.api_calls),
+        ];
+        let mut all = vec![Measured { cluster: None, amounts: named(METRICS, of_all) }];
+        all.extend(self.clusters.iter().map(ClusterReport::measured));
+        all
+    }
+
     /// The metrics as lines of CloudWatch's Embedded Metric Format: one for the invocation, one for each cluster.
     pub fn metrics(&self, effort: Effort, now: Time) -> Vec<Value> {
-        let problems = self.problems.len() + self.clusters.iter().map(|cluster| cluster.problems.len()).sum::<usize>();
-        let mut lines = vec![emf(
-            now,
-            None,
-            METRICS,
-            &[
-                json!(self.sweeps),
-                json!(effort.took_ms / u64::from(self.sweeps.max(1))),
-                json!(problems),
-                json!(effort.api_calls),
-            ],
-        )];
-        for cluster in &self.clusters {
-            let moves = || cluster.addresses.iter().flat_map(|address| &address.moves);
-            let count =
-                |is: &dyn Fn(&AddressReport) -> bool| cluster.addresses.iter().filter(|address| is(address)).count();
-            let decided = |why: Why| {
-                move |address: &AddressReport| {
-                    address.decision.as_ref().is_some_and(|decision| {
-                        decision.why == why || decision.would.as_ref().is_some_and(|would| would.why == why)
-                    })
-                }
-            };
-            let blocked = |address: &AddressReport| {
-                address.decision.as_ref().is_some_and(|decision| decision.kind == super::decide::Kind::Blocked)
-            };
-            let detect: Vec<u64> = moves().filter_map(|made| made.detect_ms).collect();
-            let took: Vec<u64> = moves().filter(|made| made.ok).map(|made| made.took_ms).collect();
-            let streak = cluster.nodes.iter().map(|node| node.longest_fail_streak).max().unwrap_or_default();
-            lines.push(emf(
-                now,
-                Some(cluster.cluster.as_str()),
-                CLUSTER_METRICS,
-                &[
-                    json!(cluster.nodes.iter().filter(|node| node.verdict == Verdict::Healthy).count()),
-                    json!(cluster.nodes.iter().filter(|node| node.candidate).count()),
-                    json!(u8::from(cluster.ready)),
-                    json!(count(&|address| address.mode != "auto")),
-                    json!(moves().filter(|made| made.ok).count()),
-                    json!(moves().filter(|made| !made.ok && !made.benign).count()),
-                    json!(count(&blocked)),
-                    json!(count(&decided(Why::Outsider))),
-                    json!(detect),
-                    json!(took),
-                    json!(streak),
-                ],
-            ));
-        }
-        lines
+        self.measured(effort).iter().map(|measured| emf(now, measured)).collect()
     }
 }
 
-fn emf(now: Time, cluster: Option<&str>, names: &[(&str, &str)], values: &[Value]) -> Value {
-    let present = || names.iter().zip(values).filter(|(_, value)| value.as_array().is_none_or(|list| !list.is_empty()));
-    let definitions: Vec<Value> = present().map(|((name, unit), _)| json!({"Name": name, "Unit": unit})).collect();
-    let dimensions = if cluster.is_some() { json!([["Cluster"]]) } else { json!([[]]) };
+impl ClusterReport {
+    fn measured(&self) -> Measured<'_> {
+        let moves = || self.addresses.iter().flat_map(|address| &address.moves);
+        let count = |is: &dyn Fn(&AddressReport) -> bool| {
+            Amount::of(self.addresses.iter().filter(|address| is(address)).count())
+        };
+        let decided = |why: Why| {
+            move |address: &AddressReport| {
+                address.decision.as_ref().is_some_and(|decision| {
+                    decision.why == why || decision.would.as_ref().is_some_and(|would| would.why == why)
+                })
+            }
+        };
+        let blocked = |address: &AddressReport| {
+            address.decision.as_ref().is_some_and(|decision| decision.kind == super::decide::Kind::Blocked)
+        };
+        let amounts = [
+            Amount::of(self.nodes.iter().filter(|node| node.verdict == Verdict::Healthy).count()),
+            Amount::of(self.nodes.iter().filter(|node| node.candidate).count()),
+            Amount::One(u64::from(self.ready)),
+            count(&|address| address.mode != "auto"),
+            Amount::of(moves().filter(|made| made.ok).count()),
+            Amount::of(moves().filter(|made| !made.ok && !made.benign).count()),
+            count(&blocked),
+            count(&decided(Why::Outsider)),
+            Amount::Each(moves().filter_map(|made| made.detect_ms).collect()),
+            Amount::Each(moves().filter(|made| made.ok).map(|made| made.took_ms).collect()),
+            Amount::One(self.nodes.iter().map(|node| u64::from(node.longest_fail_streak)).max().unwrap_or_default()),
+        ];
+        Measured { cluster: Some(&self.cluster), amounts: named(CLUSTER_METRICS, amounts) }
+    }
+}
+
+/// How much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// A number.
+    One(u64),
+    /// A value for each time that it happened.
+    Each(Vec<u64>),
+}
+
+impl Amount {
+    fn of(count: usize) -> Amount {
+        Amount::One(u64::try_from(count).unwrap_or(u64::MAX))
+    }
+}
+
+/// What was measured of an invocation, or of one cluster in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measured<'a> {
+    /// The cluster; `None`: the invocation.
+    pub cluster: Option<&'a ClusterName>,
+    /// By name and unit, in the order of [`METRICS`] or [`CLUSTER_METRICS`].
+    pub amounts: Vec<(&'static str, &'static str, Amount)>,
+}
+
+fn named<const N: usize>(
+    names: &'static [(&'static str, &'static str)],
+    amounts: [Amount; N],
+) -> Vec<(&'static str, &'static str, Amount)> {
+    names.iter().zip(amounts).map(|((name, unit), amount)| (*name, *unit, amount)).collect()
+}
+
+fn emf(now: Time, measured: &Measured<'_>) -> Value {
+    let value = |amount: &Amount| match amount {
+        Amount::One(number) => Some(json!(number)),
+        Amount::Each(list) => (!list.is_empty()).then(|| json!(list)),
+    };
+    let present: Vec<_> =
+        measured.amounts.iter().filter_map(|(name, unit, amount)| Some((*name, *unit, value(amount)?))).collect();
+    let definitions: Vec<Value> = present.iter().map(|(name, unit, _)| json!({"Name": name, "Unit": unit})).collect();
+    let dimensions = if measured.cluster.is_some() { json!([["Cluster"]]) } else { json!([[]]) };
     let mut line = json!({
         "_aws": {
             "Timestamp": now.as_millis(),
@@ -225,11 +260,11 @@ fn emf(now: Time, cluster: Option<&str>, names: &[(&str, &str)], values: &[Value
         }
     });
     if let Some(object) = line.as_object_mut() {
-        if let Some(cluster) = cluster {
-            object.insert("Cluster".to_owned(), json!(cluster));
+        if let Some(cluster) = measured.cluster {
+            object.insert("Cluster".to_owned(), json!(cluster.as_str()));
         }
-        for ((name, _), value) in present() {
-            object.insert((*name).to_owned(), value.clone());
+        for (name, _, value) in present {
+            object.insert(name.to_owned(), value);
         }
     }
     line

@@ -922,6 +922,26 @@ impl Ec2 {
         ids.filter_map(|id| self.interfaces.get(id)).map(|nic| &nic.shown)
     }
 
+    /// The public address that stands for a private one: Elastic, or on a primary address auto-assigned.
+    pub fn public_of(&self, interface: &NetworkInterface, private_ip: Ipv4Addr) -> Option<Ipv4Addr> {
+        let elastic = self.addresses.values().find(|eip| {
+            let at = eip.association.newest().as_ref();
+            at.is_some_and(|at| at.interface == interface.id && at.private_ip == private_ip)
+        });
+        let auto = || {
+            let Attachment::Instance { instance, .. } = &interface.attachment else { return None };
+            let is_primary = self.primary_interface(instance).as_ref() == Some(&interface.id);
+            let is_first = interface.private_ips.first() == Some(&private_ip);
+            if is_primary && is_first { self.instances.get(instance)?.auto_ip } else { None }
+        };
+        elastic.map(|eip| eip.public_ip).or_else(auto)
+    }
+
+    /// An instance's availability zone.
+    pub fn zone(&self, instance: &str) -> Option<&Id> {
+        self.instances.get(instance).map(|vm| &vm.zone)
+    }
+
     /// A resource's tags.
     pub fn tags(&self, resource: &str) -> Option<&Tags> {
         Some(self.tags_of(resource)?.newest().as_ref())

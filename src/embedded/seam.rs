@@ -5,7 +5,8 @@
 //! [`EmbeddedCloud`] is the seam in real time.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::core::model::{
     Interface, InterfaceId, Look, LooseInterface, ScheduledEvent, Seen, StatusCheck,
 };
 use crate::core::time::Time;
+use crate::network::{Attached, Block, Network, Peer, Permission, Route, RouteTable, SecurityGroup};
 
 /// The call that a [`Look`] is.
 pub fn look_request(look: &Look) -> Request {
@@ -140,6 +142,84 @@ impl<F: Fn() -> u64> Cloud for EmbeddedCloud<F> {
 
     async fn act(&self, act: Act) -> Result<(), CloudError> {
         acted(self.call(act_request(&act)).await)
+    }
+}
+
+/// The VPC of every embedded instance, its one security group and its route table.
+const VPC: &str = "vpc-00000000000000001";
+const GROUP: &str = "sg-00000000000000001";
+const TABLE: &str = "rtb-00000000000000001";
+
+/// The interfaces as they are. Every zone has one subnet, all of them public.
+pub fn attached(ec2: &Ec2, ids: &[InterfaceId]) -> Vec<Attached> {
+    let known = ids.iter().flat_map(|id| ec2.interfaces_of(id.as_str()));
+    known
+        .map(|it| {
+            let zone = match &it.attachment {
+                Attachment::Instance { instance, .. } => ec2.zone(instance).map(|zone| zone.to_string()),
+                Attachment::Service | Attachment::None => None,
+            };
+            Attached {
+                id: InterfaceId::from(&*it.id),
+                vpc: VPC.to_owned(),
+                subnet: format!("subnet-{}", zone.unwrap_or_default()),
+                kind: it.interface_type.to_owned(),
+                groups: BTreeSet::from([GROUP.to_owned()]),
+                ips: it.private_ips.iter().map(|ip| (*ip, ec2.public_of(it, *ip))).collect(),
+            }
+        })
+        .collect()
+}
+
+/// The one security group: all may come and go.
+pub fn security_groups() -> Vec<SecurityGroup> {
+    let all = || vec![Permission { ports: Some((0, u16::MAX)), peers: vec![Peer::Block(Block::ALL)] }];
+    vec![SecurityGroup { id: GROUP.to_owned(), ingress: all(), egress: all() }]
+}
+
+/// The one route table.
+pub fn route_tables() -> Vec<RouteTable> {
+    let local =
+        Route { to: Block { first: Ipv4Addr::new(10, 0, 0, 0), bits: 8 }, via: "local".to_owned(), active: true };
+    let out = Route { to: Block::ALL, via: "igw-00000000000000001".to_owned(), active: true };
+    vec![RouteTable {
+        id: TABLE.to_owned(),
+        vpc: VPC.to_owned(),
+        main: true,
+        subnets: BTreeSet::new(),
+        routes: vec![local, out],
+    }]
+}
+
+/// The call that [`Network::may_tag`] is.
+pub fn may_tag_request(resources: &[String], key: &str) -> Request {
+    Request::CreateTags {
+        resources: resources.iter().map(|id| Id::from(id.as_str())).collect(),
+        tags: vec![(key.to_owned(), String::new())],
+        dry_run: true,
+    }
+}
+
+/// The network is as it is: what asks for it meets no fault.
+impl<F: Fn() -> u64> Network for EmbeddedCloud<F> {
+    async fn interfaces(&self, ids: &[InterfaceId]) -> Result<Vec<Attached>, CloudError> {
+        Ok(attached(&self.ec2.borrow(), ids))
+    }
+
+    async fn interfaces_in(&self, _: &BTreeSet<String>) -> Result<Vec<Attached>, CloudError> {
+        Ok(Vec::new())
+    }
+
+    async fn security_groups(&self, _: &BTreeSet<String>) -> Result<Vec<SecurityGroup>, CloudError> {
+        Ok(security_groups())
+    }
+
+    async fn route_tables(&self, _: &BTreeSet<String>) -> Result<Vec<RouteTable>, CloudError> {
+        Ok(route_tables())
+    }
+
+    async fn may_tag(&self, resources: &[String], key: &str) -> Result<(), CloudError> {
+        acted(self.call(may_tag_request(resources, key)).await)
     }
 }
 

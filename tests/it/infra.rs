@@ -64,8 +64,23 @@ fn assert_template_allows_exactly(called: &[&str]) {
 
 #[test]
 fn the_role_allows_what_the_code_calls_and_no_more() {
-    let called: Vec<&str> = Call::ALL.iter().map(|call| call.iam_action()).collect();
+    let of_the_function = Call::ALL.into_iter().filter(|call| call.is_of_the_function());
+    let called: Vec<&str> = of_the_function.map(Call::iam_action).collect();
     assert_template_allows_exactly(&called);
+}
+
+#[test]
+fn what_an_operator_needs_to_be_allowed_is_documented() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
+    let text = std::fs::read_to_string(&file).expect("docs/reference.md can be read");
+    let (_, section) = text.split_once("### Permissions").expect("a section on permissions");
+    let section = section.split("\n## ").next().unwrap_or_default();
+    for call in Call::ALL {
+        assert!(section.contains(call.iam_action()), "docs/reference.md, Permissions, lacks {}", call.iam_action());
+    }
+    for action in ["lambda:InvokeFunction", "lambda:GetFunctionConfiguration"] {
+        assert!(section.contains(action), "docs/reference.md, Permissions, lacks {action}");
+    }
 }
 
 #[test]
