@@ -542,17 +542,19 @@ impl Watched {
         let asked = around.looks.addresses.asked;
         for address in &self.cluster.addresses {
             let memory = self.memory.entry(address.id.clone()).or_default();
-            let state = remembered(address, Some(memory));
-            let other = match (&address.holder, state) {
-                (Holder::Node(id), Some(state))
-                    if &state.holder != id && !is_stale(&address.holder, Some(state), now) =>
-                {
-                    Some((id.clone(), state.clone()))
-                }
-                _ => None,
+            let Holder::Node(id) = &address.holder else {
+                self.adopting.remove(&address.id);
+                continue;
             };
+            let before = match remembered(address, Some(memory)) {
+                Some(state) => Some((state.holder.clone(), state.moves.clone()))
+                    .filter(|_| !is_stale(&address.holder, Some(state), now)),
+                // No tag says who held it before, but this invocation has seen it.
+                None => Some((memory.first_holder.get_or_insert_with(|| id.clone()).clone(), Vec::new())),
+            };
+            let other = before.filter(|(before, _)| before != id);
             let moving = self.moving.contains_key(&address.id);
-            let Some((id, state)) = other.filter(|_| !moving && around.writes) else {
+            let Some((from, mut moves)) = other.filter(|_| !moving && around.writes) else {
                 self.adopting.remove(&address.id);
                 continue;
             };
@@ -568,12 +570,11 @@ impl Watched {
                 continue;
             }
             self.adopting.remove(&address.id);
-            let mut moves = state.moves.clone();
             push_move(&mut moves, now);
             let adopted = State {
-                holder: id,
+                holder: id.clone(),
                 since: now.whole_second(),
-                from: Some(state.holder),
+                from: Some(from),
                 why: EXTERNAL.to_owned(),
                 moves,
             };
