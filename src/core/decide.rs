@@ -850,7 +850,8 @@ impl<'a> Asked<'a> {
     fn rule_order(&self, order: &Order) -> Ruling {
         let ip = self.address.public_ip;
         let holder = match &self.address.holder {
-            Holder::Outsider { what, .. } => {
+            // What is no instance needs the address for itself. From an instance outside the cluster a command may take it back.
+            Holder::Outsider { instance: None, what } => {
                 let rated = self.rated(None);
                 let text =
                     format!("{ip} is held by {what}, outside the cluster: it is left alone. Disassociate it first.");
