@@ -428,7 +428,8 @@ impl<'a> Asked<'a> {
                         lasting.push("gone, says EC2's event".to_owned());
                     }
                 } else if finding.verdict != Verdict::Healthy {
-                    passing.push(format!("{}: {}", finding.verdict.as_str(), finding.why()));
+                    let (verdict, why) = (finding.verdict.as_str(), finding.why());
+                    passing.push(if why == verdict { why } else { format!("{verdict}: {why}") });
                 } else if !finding.probes_passed {
                     passing.push("not every probe of it has passed yet".to_owned());
                 } else if finding.unread {
