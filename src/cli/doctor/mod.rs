@@ -933,7 +933,7 @@ mod tests {
         let diagnoses = diagnose(scene(), Some(IPS[1]));
         assert!(!diagnoses.ok && !diagnoses.clusters[0].could_move);
         assert_eq!(worst(&diagnoses, "health").level, Level::Fail);
-        assert!(worst(&diagnoses, "health").text.contains("http:80: refused"), "{diagnoses:#?}");
+        assert!(worst(&diagnoses, "health").text.contains("http:80/: refused"), "{diagnoses:#?}");
         assert_eq!(worst(&diagnoses, "move").level, Level::Fail);
         assert_eq!(diagnoses.standing(), Standing::Attention);
     }
