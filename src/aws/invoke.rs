@@ -127,7 +127,10 @@ impl Function {
         let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes().to_vec();
         match status {
             200 => Ok(Answer { failed, body }),
-            _ => Err(refusal(status, &body)),
+            _ => Err(format!(
+                "{}. Nothing was changed. See that name and Region are right (--function, AWS_REGION), and that you may do this",
+                refusal(status, &body)
+            )),
         }
     }
 

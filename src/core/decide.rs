@@ -803,8 +803,8 @@ impl<'a> Asked<'a> {
         };
         let why = if why == EXTERNAL { "moved by others" } else { why };
         match from {
-            Some(from) => format!("; it came there from {} at {since} ({why})", self.label(from)),
-            None => format!("; it came there at {since} ({why})"),
+            Some(from) => format!("; it came from {} at {since} ({why})", self.label(from)),
+            None => format!("; it came at {since} ({why})"),
         }
     }
 
