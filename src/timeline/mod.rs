@@ -20,6 +20,30 @@ pub struct Timeline {
     pub to: Time,
     /// As it was, and under other policies. The first is what the others are compared with.
     pub runs: Vec<Run>,
+    /// Speed against needless moves, where many policies were tried.
+    pub trade_off: Option<TradeOff>,
+}
+
+/// What speed costs: each policy that was tried, by how long clients wait and how often an address moves for nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TradeOff {
+    /// Under what this was counted, in a line: the stated rate of transient faults, for how long, how many failures.
+    pub text: String,
+    /// One for each policy that was tried, in the order of trying.
+    pub points: Vec<TradePoint>,
+}
+
+/// One policy of a [`TradeOff`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TradePoint {
+    /// What distinguishes it: `fall=2 interval=500ms`.
+    pub name: String,
+    /// The median outage after a failure, in milliseconds; `None`: the address never moved.
+    pub outage_ms: Option<u64>,
+    /// Needless moves a day.
+    pub needless_per_day: f64,
+    /// Whether it is the one that the others are compared with.
+    pub current: bool,
 }
 
 /// The same stretch of time under one policy.
