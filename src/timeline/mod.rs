@@ -22,6 +22,74 @@ pub struct Timeline {
     pub runs: Vec<Run>,
     /// Speed against needless moves, where many policies were tried.
     pub trade_off: Option<TradeOff>,
+    /// How near a log came to moves that were not made.
+    pub near: Option<NearMisses>,
+}
+
+/// Where a cluster came close to a move, and what follows for its policy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NearMisses {
+    /// The longest failing streaks below `fall`, the longest first.
+    pub streaks: Vec<Streak>,
+    /// The slowest answers below `timeout`, the slowest first.
+    pub slow: Vec<SlowAnswer>,
+    /// A policy for each cluster, by name.
+    pub suggestions: Vec<Suggestion>,
+}
+
+/// Probes that failed in a row, and did not make their node unhealthy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Streak {
+    /// Of which cluster.
+    pub cluster: String,
+    /// The instance.
+    pub node: String,
+    /// Its `Name` tag.
+    pub name: Option<String>,
+    /// The check as its tag writes it.
+    pub check: String,
+    /// When the first was started.
+    pub from: Time,
+    /// When the last was answered.
+    pub to: Time,
+    /// How many.
+    pub fails: u32,
+    /// How many it would have taken.
+    pub fall: u32,
+    /// What they met, in a few words.
+    pub text: String,
+}
+
+/// An answer that came late, and in time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SlowAnswer {
+    /// Of which cluster.
+    pub cluster: String,
+    /// The instance.
+    pub node: String,
+    /// Its `Name` tag.
+    pub name: Option<String>,
+    /// The check as its tag writes it.
+    pub check: String,
+    /// About when it was asked.
+    pub at: Time,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// How long it might have taken, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// A policy that the log speaks for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Suggestion {
+    /// For which cluster.
+    pub cluster: String,
+    /// The value for the tag `eipwatch:policy`; empty where all defaults are right.
+    pub policy: String,
+    /// Whether it is the one in force.
+    pub current: bool,
+    /// Why, in a sentence or some.
+    pub text: String,
 }
 
 /// What speed costs: each policy that was tried, by how long clients wait and how often an address moves for nothing.
@@ -51,6 +119,8 @@ pub struct TradePoint {
 pub struct Run {
     /// What distinguishes it: `as it was`, `fall=2`.
     pub name: String,
+    /// What it comes to, against the first, in a sentence: `It would have moved 0.5 s earlier, and twice for nothing.`
+    pub text: String,
     /// What it comes to.
     pub figures: Figures,
     /// Cluster by cluster, by name.
