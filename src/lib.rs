@@ -137,4 +137,5 @@ pub mod network;
 pub mod outage;
 pub mod probe;
 pub mod sim;
+pub mod simulate;
 pub mod timeline;

@@ -10,7 +10,9 @@ pub mod drill;
 pub mod metrics;
 pub mod paint;
 pub mod render;
+pub mod simulate;
 pub mod standing;
+pub mod timeline;
 pub mod watch;
 
 use std::io::Write;
@@ -26,6 +28,7 @@ use args::{Cli, Command, Consent, DemoNode, Output};
 use ask::{Backend, Failed, Prospect};
 use render::Page;
 use standing::Standing;
+use timeline::Wrong;
 
 /// It failed.
 const FAILED: u8 = 1;
@@ -80,6 +83,18 @@ async fn run(command: Command) -> ExitCode {
         Command::Doctor { cluster, json, function } => {
             return code_of(backend::doctor(cluster.name(), json, function).await);
         }
+        Command::Simulate { scenario, policy, vary, seed, list, show, picture } => {
+            let scenario = scenario.unwrap_or_default();
+            let order = simulate::Order { scenario, policies: policy, vary, seed };
+            return told(if list {
+                Ok(list_scenarios(picture.json))
+            } else if show {
+                simulate::text_of(&order.scenario).map(|text| put(text.as_bytes()))
+            } else {
+                play(&order, &picture)
+            });
+        }
+        Command::Replay { .. } => return fail("not yet"),
         Command::Drill { cluster, address, to, probe, consent, output } => {
             let order = drill::Order { cluster: cluster.name(), address, to, probe };
             let run = async |backend: &backend::Aws| rehearse(backend, &order, &consent, output.json).await;
@@ -111,6 +126,39 @@ async fn run(command: Command) -> ExitCode {
     };
     let json = output.json;
     code_of(backend::with(&output, async |backend| manual(backend, &command, &consent, json).await).await)
+}
+
+fn told(outcome: Result<ExitCode, Wrong>) -> ExitCode {
+    outcome.unwrap_or_else(|wrong| {
+        // An example in it keeps its lines.
+        let text: Vec<String> = wrong.to_string().lines().map(render::clean).collect();
+        eprintln!("eipwatch: {}", text.join("\n"));
+        ExitCode::from(wrong.code())
+    })
+}
+
+fn list_scenarios(json: bool) -> ExitCode {
+    let names: Vec<&str> = crate::simulate::CLASSICS.iter().map(|(name, _)| *name).collect();
+    put(if json { to_json(&names) } else { simulate::list(Page::for_stdout()) }.as_bytes())
+}
+
+/// Plays a scenario and shows what came of it.
+fn play(order: &simulate::Order, picture: &args::Picture) -> Result<ExitCode, Wrong> {
+    let began = std::time::Instant::now();
+    let (shown, played) = simulate::run(order)?;
+    if let Some(path) = &picture.html {
+        timeline::write_page(&shown, path)?;
+    }
+    if picture.json {
+        return Ok(put(to_json(&shown).as_bytes()));
+    }
+    let page = Page::for_stdout();
+    let days = shown.to.since(shown.from).as_secs_f64() / 86_400.0;
+    let mut text = timeline::text(&shown, page);
+    text.push('\n');
+    text.push_str(&simulate::table(&played, days, page));
+    eprint!("{}", simulate::effort(&played, began.elapsed()));
+    Ok(put(text.as_bytes()))
 }
 
 fn code_of(outcome: Result<Standing, Failed>) -> ExitCode {

@@ -109,6 +109,12 @@ pub enum Record {
         count: u32,
         /// The slowest, in milliseconds.
         slowest_ms: u64,
+        /// When the slowest was started.
+        #[serde(default)]
+        slowest_at: Option<Time>,
+        /// How long they took in the mean, in milliseconds.
+        #[serde(default)]
+        mean_ms: Option<u64>,
         /// What the last brought back.
         answer: Answer,
     },
@@ -170,6 +176,22 @@ pub enum Record {
 }
 
 impl Record {
+    /// When it was told, or what it tells of was seen.
+    pub fn at(&self) -> Time {
+        match self {
+            Record::Start { at, .. }
+            | Record::Reading { at, .. }
+            | Record::ReadingFailed { at, .. }
+            | Record::Probe { at, .. }
+            | Record::Passes { at, .. }
+            | Record::Verdict { at, .. }
+            | Record::Decision { at, .. }
+            | Record::Call { at, .. }
+            | Record::Move { at, .. }
+            | Record::End { at, .. } => *at,
+        }
+    }
+
     /// How much it matters.
     pub fn level(&self) -> Level {
         match self {

@@ -247,12 +247,13 @@ impl World {
             _ => "eu-west-1c",
         };
         let name = format!("web-{}", self.nodes.len() + 1);
-        let spec = InstanceSpec {
-            zone: zone.to_owned(),
-            tags: tags([("eipwatch:cluster", "web"), ("Name", &name)]),
-            pending: self.announced > 0,
-            ..InstanceSpec::default()
-        };
+        let tags = tags([("eipwatch:cluster", "web"), ("Name", &name)]);
+        self.launch(zone.to_owned(), tags)
+    }
+
+    /// The same with a zone and tags of the caller's choosing.
+    pub fn launch(&mut self, zone: String, tags: Tags) -> Id {
+        let spec = InstanceSpec { zone, tags, pending: self.announced > 0, ..InstanceSpec::default() };
         let id = self.ec2.add_instance(spec);
         for nic in self.ec2.interfaces_of(&id) {
             for ip in &nic.private_ips {
@@ -791,6 +792,11 @@ impl World {
     /// What an invocation told its log.
     pub fn log(&self, handle: Handle) -> &[Record] {
         usize::try_from(handle).ok().and_then(|at| self.runs.get(at)).map_or(&[], |run| &run.log)
+    }
+
+    /// The same, and forgets it: a long life's logs need not all be kept.
+    pub fn take_log(&mut self, handle: Handle) -> Vec<Record> {
+        self.run_mut(handle).map_or_else(Vec::new, |run| std::mem::take(&mut run.log))
     }
 
     /// How many invocations there were.

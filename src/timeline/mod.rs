@@ -2,6 +2,8 @@
 //!
 //! Architecture invariant: plain data. Who makes one knows nothing of how it is shown, and who shows one adds nothing to it.
 
+pub mod build;
+
 use serde::Serialize;
 
 use crate::core::tags::Verdict;
