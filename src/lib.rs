@@ -136,6 +136,7 @@ pub mod logging;
 pub mod network;
 pub mod outage;
 pub mod probe;
+pub mod replay;
 pub mod sim;
 pub mod simulate;
 pub mod timeline;

@@ -10,6 +10,7 @@ pub mod drill;
 pub mod metrics;
 pub mod paint;
 pub mod render;
+pub mod replay;
 pub mod simulate;
 pub mod standing;
 pub mod timeline;
@@ -94,7 +95,18 @@ async fn run(command: Command) -> ExitCode {
                 play(&order, &picture)
             });
         }
-        Command::Replay { .. } => return fail("not yet"),
+        Command::Replay { log, policy, cluster, function, log_group, since, from, to, picture } => {
+            let order = replay::Order { policies: policy, cluster, from, to, since };
+            let log = match (log, function) {
+                (Some(name), _) => replay::log_of(&name).map(|log| (log, name)),
+                (None, name) => {
+                    let name = name.unwrap_or_default();
+                    let group = log_group.unwrap_or_else(|| format!("/aws/lambda/{name}"));
+                    backend::function_log(&group, since, from, to).await.map(|log| (log, group))
+                }
+            };
+            return told(log.and_then(|(log, name)| show_replay(log, &order, &name, &picture)));
+        }
         Command::Drill { cluster, address, to, probe, consent, output } => {
             let order = drill::Order { cluster: cluster.name(), address, to, probe };
             let run = async |backend: &backend::Aws| rehearse(backend, &order, &consent, output.json).await;
@@ -159,6 +171,20 @@ fn play(order: &simulate::Order, picture: &args::Picture) -> Result<ExitCode, Wr
     text.push_str(&simulate::table(&played, days, page));
     eprint!("{}", simulate::effort(&played, began.elapsed()));
     Ok(put(text.as_bytes()))
+}
+
+/// Shows a log, and what would have been decided under other policies.
+fn show_replay(
+    log: crate::replay::read::Log,
+    order: &replay::Order,
+    name: &str,
+    picture: &args::Picture,
+) -> Result<ExitCode, Wrong> {
+    let shown = replay::run(log, order, name)?;
+    if let Some(path) = &picture.html {
+        timeline::write_page(&shown, path)?;
+    }
+    Ok(put(if picture.json { to_json(&shown) } else { timeline::text(&shown, Page::for_stdout()) }.as_bytes()))
 }
 
 fn code_of(outcome: Result<Standing, Failed>) -> ExitCode {
@@ -473,12 +499,14 @@ mod backend {
 #[cfg(not(feature = "aws"))]
 mod backend {
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     use super::ask::{Backend, Failed};
     use super::{Output, Standing};
     use crate::core::event::Command;
     use crate::core::model::ClusterName;
     use crate::core::report::Report;
+    use crate::core::time::Time;
 
     /// Never made.
     pub enum Aws {}
@@ -504,5 +532,14 @@ mod backend {
 
     pub async fn watch(_: Option<SocketAddr>) -> Result<Standing, Failed> {
         Err(no_aws())
+    }
+
+    pub async fn function_log(
+        _: &str,
+        _: Option<Duration>,
+        _: Option<Time>,
+        _: Option<Time>,
+    ) -> Result<crate::replay::read::Log, super::Wrong> {
+        Err(super::Wrong::Failed(no_aws().to_string()))
     }
 }

@@ -17,7 +17,7 @@ use crate::core::model::{
 };
 use crate::core::report::{MoveReport, Report};
 use crate::core::tags::{self, Keys, NodeMode, Verdict};
-use crate::core::time::{Time, duration_text, millis};
+use crate::core::time::{Time, millis};
 
 /// How many failed probes of one streak are told one by one; the rest are counted.
 pub const MAX_PROBES_TOLD: u32 = 5;
@@ -118,6 +118,7 @@ struct MemberTold {
 /// Takes records in, in the order of time, and gives lanes.
 #[derive(Debug)]
 pub struct Builder {
+    only: Option<ClusterName>,
     keys: Keys,
     invocations: u64,
     from: Option<Time>,
@@ -135,6 +136,7 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Builder {
         Builder {
+            only: None,
             keys: Keys::new(tags::DEFAULT_PREFIX),
             invocations: 0,
             from: None,
@@ -155,6 +157,23 @@ fn moment(at: Time, kind: &str, text: String) -> Moment {
 }
 
 impl Builder {
+    /// Of one cluster, or of all.
+    pub fn new(only: Option<ClusterName>) -> Builder {
+        Builder { only, ..Builder::default() }
+    }
+
+    fn concerns(&self, record: &Record) -> bool {
+        let cluster = match record {
+            Record::Probe { cluster, .. }
+            | Record::Passes { cluster, .. }
+            | Record::Verdict { cluster, .. }
+            | Record::Decision { cluster, .. }
+            | Record::Move { cluster, .. } => cluster,
+            _ => return true,
+        };
+        self.only.as_ref().is_none_or(|only| only == cluster)
+    }
+
     /// How many invocations were told of.
     pub fn invocations(&self) -> u64 {
         self.invocations
@@ -188,6 +207,9 @@ impl Builder {
 
     /// Takes one record in. Records of one invocation have one number; all come in the order of time.
     pub fn take(&mut self, invocation: u32, record: &Record) {
+        if !self.concerns(record) {
+            return;
+        }
         let at = record.at();
         self.from.get_or_insert(at);
         self.to = self.to.max(at);
@@ -314,7 +336,8 @@ impl Builder {
         }
     }
 
-    fn reading(&mut self, at: Time, asked: Time, look: &Look, changed: &Seen, gone: &[String]) {
+    /// Takes in what [`Record::Reading`] tells.
+    pub fn reading(&mut self, at: Time, asked: Time, look: &Look, changed: &Seen, gone: &[String]) {
         match changed {
             Seen::Addresses(list) => {
                 for shown in list {
@@ -499,7 +522,8 @@ impl Builder {
     }
 
     fn ended(&mut self, invocation: u32, at: Time, report: &Report) {
-        for cluster in &report.clusters {
+        let only = self.only.clone();
+        for cluster in report.clusters.iter().filter(|of| only.as_ref().is_none_or(|only| *only == of.cluster)) {
             for node in &cluster.nodes {
                 let key = (cluster.cluster.clone(), node.id.clone());
                 let member = self.members.entry(key.clone()).or_default();
@@ -558,6 +582,7 @@ impl Builder {
         }
         let mut names: BTreeSet<ClusterName> = self.members.keys().map(|(name, _)| name.clone()).collect();
         names.extend(self.addresses.values().flat_map(|address| address.clusters.iter().cloned()));
+        names.retain(|name| self.only.as_ref().is_none_or(|only| only == name));
         let mut figures = Figures::default();
         let mut incidents = Vec::new();
         let mut clusters = Vec::new();
@@ -770,7 +795,8 @@ fn outages(
     found
 }
 
-fn in_words(answer: &crate::core::model::Answer) -> String {
+/// What a probe brought back, in a few words.
+pub fn in_words(answer: &crate::core::model::Answer) -> String {
     use crate::core::model::Answer;
     match answer {
         Answer::Connected => "connected".to_owned(),
@@ -852,25 +878,4 @@ pub fn median(values: &[u64]) -> Option<u64> {
     let mut sorted = values.to_vec();
     sorted.sort_unstable();
     sorted.get(sorted.len().checked_sub(1)? / 2).copied()
-}
-
-/// A time's distance from the beginning, as `+1:02:03.4`.
-pub fn since_start(from: Time, at: Time) -> String {
-    let ms = millis(at.since(from));
-    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
-    if hours == 0 {
-        format!("+{minutes}:{seconds:02}.{}", ms / 100 % 10)
-    } else {
-        format!("+{hours}:{minutes:02}:{seconds:02}.{}", ms / 100 % 10)
-    }
-}
-
-/// A policy's name where none was given.
-pub fn policy_name(differences: &str) -> String {
-    if differences.is_empty() { "all defaults".to_owned() } else { differences.to_owned() }
-}
-
-/// How long something lasted, for a title.
-pub fn lasted(from: Time, to: Time) -> String {
-    duration_text(to.since(from))
 }
