@@ -3,6 +3,12 @@
 //! Architecture invariant: plain data. Who makes one knows nothing of how it is shown, and who shows one adds nothing to it.
 
 pub mod build;
+pub mod marks;
+pub mod page;
+pub mod text;
+pub mod told;
+pub mod tradeoff;
+pub mod words;
 
 use serde::Serialize;
 
