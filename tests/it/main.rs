@@ -19,6 +19,7 @@ mod first_light;
 mod harness;
 #[cfg(feature = "aws")]
 mod infra;
+mod page;
 mod reference;
 mod scenarios;
 mod simulation;
