@@ -5,14 +5,8 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_ec2::config::ProvideCredentials;
-use aws_sdk_ec2::config::http::HttpRequest;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::HttpConnector;
-use http_body_util::{BodyExt, Limited};
+
+use super::signed;
 
 /// How long the function may take: Lambda's own limit is 15 minutes, one command takes less than one.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -20,8 +14,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 const CONFIGURATION_LIMIT: Duration = Duration::from_secs(10);
 /// The largest answer that Lambda gives.
 const MAX_ANSWER_BYTES: usize = 6 << 20;
-/// How much of an answer that cannot be read is shown.
-const MAX_SHOWN_CHARS: usize = 300;
 
 /// What became of an invocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +60,7 @@ impl Function {
         }
     }
 
+<<<<<<< HEAD
     /// How it is set up: Lambda's GetFunctionConfiguration.
     ///
     /// # Errors
@@ -128,39 +121,28 @@ impl Function {
         match status {
             200 => Ok(Answer { failed, body }),
             _ => Err(refusal(status, &body)),
+=======
+    async fn send(&self, payload: &str) -> Result<Invoked, String> {
+        let region = signed::region(&self.config)?;
+        let uri = format!("{}/2015-03-31/functions/{}/invocations", self.endpoint(&region), escape(&self.name));
+        let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
+        let answer = signed::post(&self.config, "lambda", &uri, &headers, payload, MAX_ANSWER_BYTES).await?;
+        match answer.status {
+            200 if answer.function_error => Ok(Invoked::Failed(answer.body)),
+            200 => Ok(Invoked::Answered(answer.body)),
+            status => Err(refusal(status, &answer.body)),
+>>>>>>> 1b5f252 (A log is shown and decided again: eipwatch replay, from a file, standard input or CloudWatch Logs)
         }
     }
 
     fn endpoint(&self, region: &str) -> String {
-        let own = std::env::var("AWS_ENDPOINT_URL_LAMBDA").ok().filter(|url| !url.is_empty());
-        match own.or_else(|| self.config.endpoint_url().map(str::to_owned)) {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None if self.config.use_dual_stack() == Some(true) => format!("https://lambda.{region}.api.aws"),
-            None if region.starts_with("cn-") => format!("https://lambda.{region}.amazonaws.com.cn"),
-            None => format!("https://lambda.{region}.amazonaws.com"),
-        }
+        signed::endpoint(&self.config, "LAMBDA", "lambda", region)
     }
 }
 
 /// Lambda's own words for why it did not invoke the function.
 fn refusal(status: u16, body: &[u8]) -> String {
-    let message = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|body| {
-        let message = body.get("Message").or_else(|| body.get("message"))?;
-        message.as_str().map(str::to_owned)
-    });
-    let message = message.unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(MAX_SHOWN_CHARS).collect());
-    format!("Lambda refuses ({status}): {message}")
-}
-
-/// The error and what is behind it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
+    format!("Lambda refuses ({status}): {}", signed::words(body))
 }
 
 /// A name or ARN as one piece of a path.

@@ -96,12 +96,14 @@ async fn run(command: Command) -> ExitCode {
             });
         }
         Command::Replay { log, policy, cluster, function, log_group, since, from, to, picture } => {
-            let order = replay::Order { policies: policy, cluster, from, to, since };
+            let mut order = replay::Order { policies: policy, cluster, from, to, since };
             let log = match (log, function) {
                 (Some(name), _) => replay::log_of(&name).map(|log| (log, name)),
                 (None, name) => {
                     let name = name.unwrap_or_default();
                     let group = log_group.unwrap_or_else(|| format!("/aws/lambda/{name}"));
+                    // The time is asked for there.
+                    (order.from, order.to, order.since) = (None, None, None);
                     backend::function_log(&group, since, from, to).await.map(|log| (log, group))
                 }
             };
@@ -348,6 +350,7 @@ mod backend {
     use std::cell::RefCell;
     use std::net::SocketAddr;
     use std::rc::Rc;
+    use std::time::Duration;
 
     use serde_json::Value;
     use tokio::net::TcpListener;
@@ -363,6 +366,8 @@ mod backend {
     use crate::core::model::ClusterName;
     use crate::core::report::Report;
     use crate::drive::{Clock, SystemClock};
+    use crate::core::time::Time;
+    use crate::drive::Clock;
     use crate::env;
     use crate::logging::Logging;
     use crate::probe::Sockets;
@@ -460,6 +465,23 @@ mod backend {
     }
 
     pub async fn watch(metrics: Option<SocketAddr>) -> Result<Standing, Failed> {
+    /// How much of a function's log is read where nobody says.
+    const USUAL_LENGTH: Duration = Duration::from_secs(3_600);
+
+    /// A deployed function's log.
+    pub async fn function_log(
+        group: &str,
+        since: Option<Duration>,
+        from: Option<Time>,
+        to: Option<Time>,
+    ) -> Result<crate::replay::read::Log, super::Wrong> {
+        let now = crate::drive::SystemClock::start().now();
+        let to = to.unwrap_or(now);
+        let from = from.unwrap_or_else(|| to - since.unwrap_or(USUAL_LENGTH));
+        crate::aws::logs::read(group, from, to).await.map_err(super::Wrong::Failed)
+    }
+
+    pub async fn watch() -> Result<Standing, Failed> {
         let here = here().await?;
         let logging = Logging::parse(std::env::var(env::LOG).ok().as_deref())
             .map_err(|error| Failed::NoAnswer(error.to_string()))?;

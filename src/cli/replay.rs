@@ -35,7 +35,9 @@ pub fn log_of(name: &str) -> Result<Log, Wrong> {
         return lines(std::io::stdin().lock(), "standard input");
     }
     let file = std::fs::File::open(Path::new(name)).map_err(|error| {
-        Wrong::Typed(format!("{name} cannot be read: {error}. A log is a file, - for standard input, or --function NAME"))
+        Wrong::Typed(format!(
+            "{name} cannot be read: {error}. A log is a file, - for standard input, or --function NAME"
+        ))
     })?;
     lines(BufReader::with_capacity(1 << 18, file), name)
 }

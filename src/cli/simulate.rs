@@ -8,7 +8,7 @@ use super::timeline::{self, Wrong};
 use crate::simulate::scenario::{self, Scenario};
 use crate::simulate::{CLASSICS, Played, compare, vary};
 use crate::timeline::Timeline;
-use crate::timeline::build::{median, span};
+use crate::timeline::words::{length, median};
 
 /// What is to be played.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub fn run(order: &Order) -> Result<(Timeline, Vec<Played>), Wrong> {
 
 /// All policies in a table.
 pub fn table(played: &[Played], days: f64, page: Page) -> String {
-    let of = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), span);
+    let of = |ms: Option<u64>| ms.map_or_else(|| "-".to_owned(), length);
     let rows: Vec<[String; 6]> = played
         .iter()
         .map(|one| {
@@ -105,7 +105,7 @@ pub fn table(played: &[Played], days: f64, page: Page) -> String {
 pub fn effort(played: &[Played], took: std::time::Duration) -> String {
     let (invocations, probes) = played.iter().fold((0, 0), |sum, one| (sum.0 + one.invocations, sum.1 + one.probes));
     let mut out = String::new();
-    let took = span(crate::core::time::millis(took));
+    let took = length(crate::core::time::millis(took));
     let _ = writeln!(out, "Played {} times in {took}: {invocations} invocations, {probes} probes.", played.len());
     out
 }

@@ -63,23 +63,12 @@ pub fn columns<const N: usize>(heads: &[&str; N], rows: &[[String; N]], page: Pa
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_page(_timeline: &Timeline, path: &Path) -> Result<(), Wrong> {
-    Err(Wrong::Failed(format!("{} was not written: this build has no pages", path.display())))
+pub fn write_page(timeline: &Timeline, path: &Path) -> Result<(), Wrong> {
+    std::fs::write(path, crate::timeline::page::render(timeline))
+        .map_err(|error| Wrong::Failed(format!("{} cannot be written: {error}", path.display())))
 }
 
 /// The timeline for people.
 pub fn text(timeline: &Timeline, page: Page) -> String {
-    let mut out = String::new();
-    let _ = writeln!(out, "{}", page.paint.paint(Tone::Strong, clean(&timeline.title)));
-    for note in &timeline.notes {
-        page.wrap(&mut out, "  ", Some(Tone::Faint), note);
-    }
-    for run in &timeline.runs {
-        page.wrap(&mut out, &format!("{}: ", run.name), None, &run.text);
-        for incident in &run.incidents {
-            let at = incident.from.precise();
-            page.wrap(&mut out, &format!("  {at} "), None, &format!("{}: {}", incident.cluster, incident.title));
-        }
-    }
-    out
+    crate::timeline::text::render(timeline, page)
 }

@@ -20,7 +20,8 @@ use crate::core::log::Record;
 use crate::core::model::{ClusterName, InstanceId, InstanceState};
 use crate::core::tags::Verdict;
 use crate::core::time::{Time, millis};
-use crate::timeline::build::{Builder, Down, Downs, against, alone, span};
+use crate::timeline::build::{Builder, Down, Downs, against, alone};
+use crate::timeline::words::length;
 use crate::timeline::{Run, Timeline};
 use known::Known;
 use read::{Entry, Log};
@@ -67,7 +68,7 @@ pub fn replay(log: &Log, policies: &[String], only: Option<&ClusterName>, name: 
     let invocations = builder.invocations();
     let mut was = builder.finish("as it was".to_owned(), to, &downs, None);
     was.text = alone(&was);
-    let mut notes = vec![format!("{invocations} invocations in {}.", span(millis(to.since(from))))];
+    let mut notes = vec![format!("{invocations} invocations in {}.", length(millis(to.since(from))))];
     notes.extend(log.notes());
     notes.push(
         "The log does not know what clients saw: an outage is told where at least two probes of the holder failed in a row, from half-way \
@@ -137,12 +138,12 @@ fn calibration(was: Option<&Run>, same: &Run) -> String {
         (one, other) if one == other && furthest <= SAME_MOVE_MS => {
             format!(
                 "As a check, it was decided again under the policy that was in force: it makes the same moves, at most {} apart.",
-                span(furthest)
+                length(furthest)
             )
         }
         (one, other) => format!(
             "Take what is said of other policies with care: decided again under the policy that was in force, it makes {other} moves where the log has {one}{}.",
-            if one == other { format!(", up to {} apart", span(furthest)) } else { String::new() }
+            if one == other { format!(", up to {} apart", length(furthest)) } else { String::new() }
         ),
     }
 }

@@ -8,7 +8,8 @@ use crate::core::model::{ClusterName, InstanceId};
 use crate::core::policy::{self, Policy};
 use crate::core::tags;
 use crate::core::time::{Time, duration_text, millis};
-use crate::timeline::build::{in_words, span};
+use crate::timeline::build::in_words;
+use crate::timeline::words::length;
 use crate::timeline::{NearMisses, SlowAnswer, Streak, Suggestion};
 
 /// How many of each kind are told.
@@ -117,7 +118,7 @@ fn slowest_decision(policy: &Policy) -> Duration {
 
 fn suggest(cluster: &ClusterName, now: &Policy, seen: &Seen, lasted: Duration) -> Suggestion {
     let long_enough = lasted >= ENOUGH;
-    let length = span(millis(lasted));
+    let within = length(millis(lasted));
     let mut wanted = now.clone();
     let mut why = Vec::new();
     // One failure of margin above the longest streak that ended well.
@@ -140,20 +141,20 @@ fn suggest(cluster: &ClusterName, now: &Policy, seen: &Seen, lasted: Duration) -
             } else {
                 String::new()
             };
-            why.push(format!("In {length} {streaks}{fell}: fall={fall} leaves one failure of margin."));
+            why.push(format!("In {within} {streaks}{fell}: fall={fall} leaves one failure of margin."));
         }
         std::cmp::Ordering::Less if long_enough => {
             wanted.fall = fall;
-            why.push(format!("In {length} {streaks}: fall={fall} is enough, and quicker."));
+            why.push(format!("In {within} {streaks}: fall={fall} is enough, and quicker."));
         }
         std::cmp::Ordering::Less => {
-            why.push(format!("In {length} {streaks}; a day's log could say whether fall={fall} is enough."));
+            why.push(format!("In {within} {streaks}; a day's log could say whether fall={fall} is enough."));
         }
-        std::cmp::Ordering::Equal => why.push(format!("In {length} {streaks}: fall={fall} is right.")),
+        std::cmp::Ordering::Equal => why.push(format!("In {within} {streaks}: fall={fall} is right.")),
     }
     let enough_ms = seen.slowest_ms.saturating_mul(MARGIN);
     let timeout_ms = TIMEOUTS_MS.into_iter().find(|ms| *ms >= enough_ms).unwrap_or(30_000);
-    let slowest = span(seen.slowest_ms);
+    let slowest = length(seen.slowest_ms);
     let (timeout, old) = (Duration::from_millis(timeout_ms), duration_text(now.timeout));
     let new = duration_text(timeout);
     match timeout.cmp(&now.timeout) {
@@ -170,7 +171,7 @@ fn suggest(cluster: &ClusterName, now: &Policy, seen: &Seen, lasted: Duration) -
     let current = wanted == *now;
     if !current {
         let (old, new) = (slowest_decision(now), slowest_decision(&wanted));
-        let difference = span(millis(old.max(new) - old.min(new)));
+        let difference = length(millis(old.max(new) - old.min(new)));
         match new.cmp(&old) {
             std::cmp::Ordering::Less => why.push(format!("A hung node would be left up to {difference} sooner.")),
             std::cmp::Ordering::Greater => {
@@ -196,7 +197,7 @@ mod tests {
         let long = of(quiet, 100);
         assert_eq!(long.policy, "timeout=250ms fall=2");
         assert!(
-            !long.current && long.text.contains("no probe failed") && long.text.contains("1.3 s sooner"),
+            !long.current && long.text.contains("no probe failed") && long.text.contains("1.2 s sooner"),
             "{}",
             long.text
         );

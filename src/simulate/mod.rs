@@ -12,7 +12,8 @@ pub mod vary;
 use crate::core::policy;
 use crate::core::time::{Time, millis};
 use crate::sim::world::START_MS;
-use crate::timeline::build::{Builder, against, alone, median, span};
+use crate::timeline::build::{Builder, against, alone};
+use crate::timeline::words::{length, median};
 use crate::timeline::{Run, Timeline, TradeOff, TradePoint};
 use scenario::Scenario;
 
@@ -167,15 +168,15 @@ fn under(scenario: &Scenario) -> String {
             "{} transient faults an hour and node ({}, {} to {})",
             transient.per_hour,
             transient.word,
-            span(transient.min_ms),
-            span(transient.max_ms)
+            length(transient.min_ms),
+            length(transient.max_ms)
         ),
     };
     let faults = match scenario.faults.len() {
         1 => "1 fault".to_owned(),
         n => format!("{n} faults"),
     };
-    format!("{} of virtual time, {faults}, {chance}.", span(scenario.duration_ms))
+    format!("{} of virtual time, {faults}, {chance}.", length(scenario.duration_ms))
 }
 
 fn notes(scenario: &Scenario, policies: usize) -> Vec<String> {
@@ -186,12 +187,12 @@ fn notes(scenario: &Scenario, policies: usize) -> Vec<String> {
     notes.push(format!(
         "Virtual time: the function's own code, started every {} for {}{}, against a simulated EC2 that takes {} to {} for a call. \
          Outages are the simulated nodes' truth: a client waits {} for an answer.",
-        span(scenario.every_ms),
-        span(scenario.watch_ms),
+        length(scenario.every_ms),
+        length(scenario.watch_ms),
         if scenario.events_ms.is_some() { " and by events" } else { ", without events" },
-        span(scenario.latency_ms.0),
-        span(scenario.latency_ms.1),
-        span(stage::CLIENT_PATIENCE_MS),
+        length(scenario.latency_ms.0),
+        length(scenario.latency_ms.1),
+        length(stage::CLIENT_PATIENCE_MS),
     ));
     notes.push("A move is needless if the node that it left served when it took effect.".to_owned());
     if let Some(transient) = &scenario.transient {
@@ -199,8 +200,8 @@ fn notes(scenario: &Scenario, policies: usize) -> Vec<String> {
             "Transient faults come by chance (seed {}), the same ones under every policy: {} an hour and node, {} to {}, {}.",
             scenario.seed,
             transient.per_hour,
-            span(transient.min_ms),
-            span(transient.max_ms),
+            length(transient.min_ms),
+            length(transient.max_ms),
             transient.word
         ));
     }

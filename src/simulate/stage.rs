@@ -12,7 +12,8 @@ use crate::core::time::Time;
 use crate::embedded::ec2::{Check, CheckKind, Id, Place, State, Tags};
 use crate::embedded::faults::{Fault, Rule};
 use crate::sim::world::{Behaviour, Delivery, PORT, SERVES, START_MS, World, spot_event};
-use crate::timeline::build::{Down, Downs, Held, span};
+use crate::timeline::build::{Down, Downs, Held};
+use crate::timeline::words::length;
 
 /// How long a client waits for an answer, in milliseconds: a slower service does not serve.
 pub const CLIENT_PATIENCE_MS: u64 = 1_000;
@@ -265,13 +266,13 @@ impl<'a> Stage<'a> {
                 // Times between events that come independently of each other, and lengths of which short ones are more frequent.
                 at += -(1.0 - rng.f64()).ln() * mean_ms;
                 let ratio = transient.max_ms as f64 / transient.min_ms as f64;
-                let length = transient.min_ms as f64 * ratio.powf(rng.f64());
+                let lasts = transient.min_ms as f64 * ratio.powf(rng.f64());
                 #[expect(
                     clippy::cast_possible_truncation,
                     clippy::cast_sign_loss,
                     reason = "positive, and days at most"
                 )]
-                let (at_ms, length_ms) = (at as u64, (length as u64).max(1));
+                let (at_ms, length_ms) = (at as u64, (lasts as u64).max(1));
                 if at_ms >= self.scenario.duration_ms || number >= self.scenario.faults.len() + MAX_TRANSIENTS {
                     break;
                 }
@@ -284,7 +285,7 @@ impl<'a> Stage<'a> {
     fn befall(&mut self, number: usize, at_ms: u64, until_ms: Option<u64>, what: &What, actor: &Actor) {
         let shared = self.shared.clone();
         let it = actor.clone();
-        let length = until_ms.map(|until_ms| format!(" for {}", span(until_ms - at_ms))).unwrap_or_default();
+        let lasts = until_ms.map(|until_ms| format!(" for {}", length(until_ms - at_ms))).unwrap_or_default();
         let service = |stage: &mut Stage<'_>, behaviour: Behaviour, text: &str| {
             let (begin, end) = (shared.clone(), shared.clone());
             let (one, other) = (it.clone(), it.clone());
@@ -292,7 +293,7 @@ impl<'a> Stage<'a> {
             if let Some(until_ms) = until_ms {
                 stage.world.at(until_ms, move |world| end.service(world, &other, number, None));
             }
-            stage.tell(at_ms, Some(&it), format!("{text}{length}."));
+            stage.tell(at_ms, Some(&it), format!("{text}{lasts}."));
         };
         match what {
             What::DeadService => service(self, Behaviour::Refuse, "Its service is gone"),
@@ -300,7 +301,7 @@ impl<'a> Stage<'a> {
             What::Status(code) => service(self, Behaviour::Status(*code), &format!("Its service answers {code}")),
             What::Slow(latency_ms) => {
                 let slow = Behaviour::Serve { latency_ms: *latency_ms };
-                service(self, slow, &format!("Its service takes {}", span(*latency_ms)));
+                service(self, slow, &format!("Its service takes {}", length(*latency_ms)));
             }
             What::Zone(_) => service(self, Behaviour::Silent, "It is lost with its zone"),
             What::Crash => {
@@ -323,7 +324,7 @@ impl<'a> Stage<'a> {
             What::Flap { down_ms, up_ms } => {
                 let end_ms = until_ms.unwrap_or(self.scenario.duration_ms).min(self.scenario.duration_ms);
                 flip(&mut self.world, shared, actor.clone(), number, at_ms, end_ms, (*down_ms, *up_ms));
-                let text = format!("Its service flaps, {} down and {} up{length}.", span(*down_ms), span(*up_ms));
+                let text = format!("Its service flaps, {} down and {} up{lasts}.", length(*down_ms), length(*up_ms));
                 self.tell(at_ms, Some(actor), text);
             }
             What::Cut => {
@@ -332,7 +333,7 @@ impl<'a> Stage<'a> {
                 if let Some(until_ms) = until_ms {
                     self.world.at(until_ms, move |world| end.cut(world, &other, false));
                 }
-                self.tell(at_ms, Some(actor), format!("The function cannot reach it{length}; clients can."));
+                self.tell(at_ms, Some(actor), format!("The function cannot reach it{lasts}; clients can."));
             }
             What::Reboot => {
                 let away_ms = until_ms.map_or(REBOOT_MS, |until_ms| until_ms - at_ms);
@@ -343,7 +344,7 @@ impl<'a> Stage<'a> {
                     begin.changed();
                 });
                 self.world.at(at_ms + away_ms, move |_| end.changed());
-                self.tell(at_ms, Some(actor), format!("It is rebooted: its service is away for {}.", span(away_ms)));
+                self.tell(at_ms, Some(actor), format!("It is rebooted: its service is away for {}.", length(away_ms)));
             }
             What::Stop => {
                 let (one, other) = (actor.id.clone(), actor.id.clone());
@@ -357,7 +358,7 @@ impl<'a> Stage<'a> {
                         world.ec2.start_instance(&other, now_ms);
                     });
                 }
-                self.tell(at_ms, Some(actor), format!("Somebody stops it{length}."));
+                self.tell(at_ms, Some(actor), format!("Somebody stops it{lasts}."));
             }
             What::Terminate => self.terminate(at_ms, actor, "Somebody terminates it."),
             What::Spot => {
@@ -417,8 +418,8 @@ impl<'a> Stage<'a> {
             What::Cut => (None, "The function cannot reach it; clients can"),
             _ => (Some(Behaviour::Silent), "The machine crashes"),
         };
-        let length = until_ms.map(|until_ms| format!(" for {}", span(until_ms - at_ms))).unwrap_or_default();
-        let text = format!("{text}{length}.");
+        let lasts = until_ms.map(|until_ms| format!(" for {}", length(until_ms - at_ms))).unwrap_or_default();
+        let text = format!("{text}{lasts}.");
         self.world.at(at_ms, move |world| {
             let Some(actor) =
                 world.ec2.holder(&address).and_then(|id| actors.iter().find(|actor| actor.id == *id)).cloned()
@@ -536,7 +537,7 @@ fn ailment(world: &World, id: &Id) -> Option<String> {
     }
     match world.answers(id) {
         Behaviour::Serve { latency_ms } if latency_ms >= CLIENT_PATIENCE_MS => {
-            Some(format!("its service takes {}", span(latency_ms)))
+            Some(format!("its service takes {}", length(latency_ms)))
         }
         Behaviour::Serve { .. } => None,
         Behaviour::Status(code) if (200..400).contains(&code) => None,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use super::words::{length, median};
 use super::{AddressLane, ClusterLanes, Figures, Hold, Incident, Moment, NodeLane, Outage, Run, Stretch};
 use crate::core::decide::{Decision, EXTERNAL, Kind, SETTLING, Why};
 use crate::core::event::{Command, Trigger};
@@ -42,24 +43,6 @@ pub type Downs = BTreeMap<InstanceId, Vec<Down>>;
 
 /// Since when an address has had a holder.
 pub type Held = BTreeMap<AllocationId, Vec<(Time, Option<InstanceId>)>>;
-
-/// A length of time as people read it.
-pub fn span(ms: u64) -> String {
-    let whole = |unit_ms: u64, unit: &str, below_ms: u64, below: &str| {
-        let (many, rest) = (ms / unit_ms, ms % unit_ms / below_ms);
-        if rest == 0 { format!("{many} {unit}") } else { format!("{many} {unit} {rest} {below}") }
-    };
-    match ms {
-        0..1_000 => format!("{ms} ms"),
-        1_000..60_000 => {
-            let tenths = (ms + 50) / 100;
-            format!("{}.{} s", tenths / 10, tenths % 10)
-        }
-        60_000..3_600_000 => whole(60_000, "min", 1_000, "s"),
-        3_600_000..86_400_000 => whole(3_600_000, "h", 60_000, "min"),
-        _ => whole(86_400_000, "d", 3_600_000, "h"),
-    }
-}
 
 /// A move, as it went.
 #[derive(Clone, Debug)]
@@ -709,8 +692,8 @@ impl Builder {
             let lost_ms: u64 = out.iter().map(|outage| millis(outage.to.since(outage.from))).sum();
             let lost = match (lost_ms, until >= to) {
                 (0, _) => "no outage".to_owned(),
-                (ms, false) => format!("outage {}", span(ms)),
-                (ms, true) => format!("outage {}, not over at the end", span(ms)),
+                (ms, false) => format!("outage {}", length(ms)),
+                (ms, true) => format!("outage {}, not over at the end", length(ms)),
             };
             let title = match (within.as_slice(), out.first()) {
                 ([made], _) if made.report.ok => {
@@ -818,7 +801,7 @@ pub fn against(first: &Run, other: &Run) -> String {
     if !pairs.is_empty() && was.detect_ms.len() == would.detect_ms.len() {
         let (old, new) = (median(&was.detect_ms), median(&would.detect_ms));
         if let (Some(old), Some(new)) = (old, new) {
-            let differs = |ms: u64, word: &str| format!("it would have decided {} {word}", span(ms));
+            let differs = |ms: u64, word: &str| format!("it would have decided {} {word}", length(ms));
             match old.cmp(&new) {
                 std::cmp::Ordering::Greater => parts.push(differs(old - new, "earlier")),
                 std::cmp::Ordering::Less => parts.push(differs(new - old, "later")),
@@ -845,7 +828,7 @@ pub fn against(first: &Run, other: &Run) -> String {
     }
     let (old, new) = (sum(&was.outage_ms), sum(&would.outage_ms));
     if old != new {
-        parts.push(format!("clients would have waited {} instead of {} in all", span(new), span(old)));
+        parts.push(format!("clients would have waited {} instead of {} in all", length(new), length(old)));
     }
     match parts.as_slice() {
         [] => format!("With {} nothing would have been different.", other.name),
@@ -865,17 +848,10 @@ pub fn alone(run: &Run) -> String {
         (n, needless) => format!("{n} moves, {needless} of them needless"),
     };
     let failed = if figures.failed == 0 { String::new() } else { format!(", {} that failed", figures.failed) };
-    let detect = median(&figures.detect_ms).map(|ms| format!(", decided {} after the failure (median)", span(ms)));
+    let detect = median(&figures.detect_ms).map(|ms| format!(", decided {} after the failure (median)", length(ms)));
     let outage = match outage {
         0 => ", no outage".to_owned(),
-        ms => format!(", outage {} in all", span(ms)),
+        ms => format!(", outage {} in all", length(ms)),
     };
     format!("{moves}{failed}{}{outage}.", detect.unwrap_or_default())
-}
-
-/// The middle one, the lower of two.
-pub fn median(values: &[u64]) -> Option<u64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_unstable();
-    sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }

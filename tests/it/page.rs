@@ -33,7 +33,8 @@ impl Lanes {
             verdicts: Vec::new(),
             evidence: Vec::new(),
         };
-        let address = AddressLane { public_ip: ip.to_owned(), held: Vec::new(), outages: Vec::new(), decisions: Vec::new() };
+        let address =
+            AddressLane { public_ip: ip.to_owned(), held: Vec::new(), outages: Vec::new(), decisions: Vec::new() };
         let nodes = names.iter().enumerate().map(node).collect();
         Lanes { to_ms, cluster: ClusterLanes { cluster: cluster.to_owned(), addresses: vec![address], nodes } }
     }
@@ -63,7 +64,12 @@ impl Lanes {
 
     fn decided(&mut self, at_ms: u64, kind: &str, text: &str, vetoes: &[&str]) {
         let vetoes = vetoes.iter().map(|veto| (*veto).to_owned()).collect();
-        self.cluster.addresses[0].decisions.push(Moment { at: at(at_ms), kind: kind.to_owned(), text: text.to_owned(), vetoes });
+        self.cluster.addresses[0].decisions.push(Moment {
+            at: at(at_ms),
+            kind: kind.to_owned(),
+            text: text.to_owned(),
+            vetoes,
+        });
     }
 
     fn outage(&mut self, from_ms: u64, to_ms: u64, text: &str) {
@@ -83,8 +89,15 @@ impl Lanes {
                 failed_ms += 500;
             }
         }
-        self.verdict(from, failed_ms, Verdict::Unhealthy, &format!("{fall} probes in a row failed: http:8080/health: connection refused"));
-        let text = format!("{was} is unhealthy (http:8080/health: connection refused), {will} is healthy: {IP} moves to {will}.");
+        self.verdict(
+            from,
+            failed_ms,
+            Verdict::Unhealthy,
+            &format!("{fall} probes in a row failed: http:8080/health: connection refused"),
+        );
+        let text = format!(
+            "{was} is unhealthy (http:8080/health: connection refused), {will} is healthy: {IP} moves to {will}."
+        );
         self.decided(failed_ms, "holder-unhealthy", &text, &[&format!("{was}: unhealthy"), "web-3: drain"]);
         let moved_ms = failed_ms + 480;
         self.held(moved_ms, Some(to), Some("holder-unhealthy"), &text);
@@ -105,7 +118,10 @@ impl Lanes {
         for node in &mut self.cluster.nodes {
             for minute in 1..self.to_ms / 60_000 {
                 let when = at(minute * 60_000);
-                let healthy = node.verdicts.iter().any(|one| one.from <= when && when < one.to && one.verdict == Verdict::Healthy);
+                let healthy = node
+                    .verdicts
+                    .iter()
+                    .any(|one| one.from <= when && when < one.to && one.verdict == Verdict::Healthy);
                 if healthy {
                     let text = format!("http:8080/health: 55 passed, the slowest in {} ms", 3 + minute % 17);
                     node.evidence.push(Moment { at: when, kind: "passed".to_owned(), text, vetoes: Vec::new() });
@@ -157,7 +173,13 @@ fn day() -> Timeline {
         }
         web.passes();
         db.passes();
-        Run { name: name.to_owned(), text: text.to_owned(), figures, clusters: vec![db.cluster, web.cluster], incidents }
+        Run {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            figures,
+            clusters: vec![db.cluster, web.cluster],
+            incidents,
+        }
     };
     let streak = Streak {
         cluster: "web".to_owned(),
@@ -183,7 +205,8 @@ fn day() -> Timeline {
         cluster: "web".to_owned(),
         policy: "timeout=2s".to_owned(),
         current: false,
-        text: "The slowest answer took 870 ms of 1 s; with fall=2 a hiccup at 04:02 would have moved the address.".to_owned(),
+        text: "The slowest answer took 870 ms of 1 s; with fall=2 a hiccup at 04:02 would have moved the address."
+            .to_owned(),
     };
     Timeline {
         title: "Log of 2026-11-22, function eipwatch".to_owned(),
@@ -213,8 +236,15 @@ fn simulated() -> Timeline {
         web.held(0, Some(0), None, "It was there already.");
         let incident = web.failover(20_000, 0, 1, fall, 30_000);
         let outage_ms = incident.to.as_millis() - incident.from.as_millis();
-        let figures = Figures { detect_ms: vec![outage_ms - 480], outage_ms: vec![outage_ms], moves: 1, ..Figures::default() };
-        Run { name: format!("fall={fall}"), text: String::new(), figures, clusters: vec![web.cluster], incidents: vec![incident] }
+        let figures =
+            Figures { detect_ms: vec![outage_ms - 480], outage_ms: vec![outage_ms], moves: 1, ..Figures::default() };
+        Run {
+            name: format!("fall={fall}"),
+            text: String::new(),
+            figures,
+            clusters: vec![web.cluster],
+            incidents: vec![incident],
+        }
     };
     let mut points = Vec::new();
     for fall in 1..=5_u64 {
@@ -228,14 +258,22 @@ fn simulated() -> Timeline {
             });
         }
     }
-    points.push(TradePoint { name: "fall=20 timeout=30s".to_owned(), outage_ms: None, needless_per_day: 0.0, current: false });
+    points.push(TradePoint {
+        name: "fall=20 timeout=30s".to_owned(),
+        outage_ms: None,
+        needless_per_day: 0.0,
+        current: false,
+    });
     Timeline {
         title: "dead-service: the service of the holder dies".to_owned(),
         notes: Vec::new(),
         from: at(0),
         to: at(length_ms),
         runs: vec![run(3), run(2), run(5)],
-        trade_off: Some(TradeOff { text: "4 transient faults an hour on each node, of 0.5 to 3 s; 200 hours; 50 failures.".to_owned(), points }),
+        trade_off: Some(TradeOff {
+            text: "4 transient faults an hour on each node, of 0.5 to 3 s; 200 hours; 50 failures.".to_owned(),
+            points,
+        }),
         near: None,
     }
 }
@@ -308,7 +346,8 @@ fn hostile() -> Timeline {
 /// A day in which a node flaps without end, in many clusters: far more than fits.
 fn endless() -> Timeline {
     let clusters = (0..40).map(|number| {
-        let mut lanes = Lanes::new(&format!("c{number}"), &format!("203.0.113.{number}"), &["one", "two", "three"], DAY_MS);
+        let mut lanes =
+            Lanes::new(&format!("c{number}"), &format!("203.0.113.{number}"), &["one", "two", "three"], DAY_MS);
         lanes.held(0, Some(0), None, "It was there already.");
         for node in 0..3 {
             for n in 0..600 {
@@ -321,7 +360,8 @@ fn endless() -> Timeline {
         }
         lanes.cluster
     });
-    let incident = Incident { from: at(3_600_000), to: at(3_700_000), cluster: "c7".to_owned(), title: "c7 flaps".to_owned() };
+    let incident =
+        Incident { from: at(3_600_000), to: at(3_700_000), cluster: "c7".to_owned(), title: "c7 flaps".to_owned() };
     let run = Run {
         name: "as it was".to_owned(),
         text: String::new(),
@@ -330,12 +370,28 @@ fn endless() -> Timeline {
         incidents: vec![incident],
     };
     let runs = (0..3).map(|_| run.clone()).collect();
-    Timeline { title: "A bad day".to_owned(), notes: Vec::new(), from: at(0), to: at(DAY_MS), runs, trade_off: None, near: None }
+    Timeline {
+        title: "A bad day".to_owned(),
+        notes: Vec::new(),
+        from: at(0),
+        to: at(DAY_MS),
+        runs,
+        trade_off: None,
+        near: None,
+    }
 }
 
 /// Nothing at all.
 fn empty() -> Timeline {
-    Timeline { title: String::new(), notes: Vec::new(), from: at(0), to: at(0), runs: Vec::new(), trade_off: None, near: None }
+    Timeline {
+        title: String::new(),
+        notes: Vec::new(),
+        from: at(0),
+        to: at(0),
+        runs: Vec::new(),
+        trade_off: None,
+        near: None,
+    }
 }
 
 fn samples() -> [(&'static str, Timeline); 5] {
