@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
 
-use super::signed;
+use super::signed::{self, Answer};
 
 /// How long the function may take: Lambda's own limit is 15 minutes, one command takes less than one.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -22,12 +22,6 @@ pub enum Invoked {
     Answered(Vec<u8>),
     /// The function failed; its error as JSON, with `errorType` and `errorMessage`.
     Failed(Vec<u8>),
-}
-
-/// What Lambda answered.
-struct Answer {
-    failed: bool,
-    body: Vec<u8>,
 }
 
 /// A Lambda function.
@@ -50,7 +44,7 @@ impl Function {
     /// It was not invoked, or whether it was is not known: a sentence that says why.
     pub async fn invoke(&self, payload: &str) -> Result<Invoked, String> {
         match tokio::time::timeout(LIMIT, self.send("POST", "invocations", payload)).await {
-            Ok(answer) => answer.map(|answer| match answer.failed {
+            Ok(answer) => answer.map(|answer| match answer.function_error {
                 true => Invoked::Failed(answer.body),
                 false => Invoked::Answered(answer.body),
             }),
@@ -60,7 +54,6 @@ impl Function {
         }
     }
 
-<<<<<<< HEAD
     /// How it is set up: Lambda's GetFunctionConfiguration.
     ///
     /// # Errors
@@ -72,66 +65,14 @@ impl Function {
     }
 
     async fn send(&self, method: &str, what: &str, payload: &str) -> Result<Answer, String> {
-        let region = self.config.region().ok_or("no Region is set: set AWS_REGION, or AWS_PROFILE")?;
-        let provider = self.config.credentials_provider().ok_or("there are no credentials")?;
-        let credentials = provider
-            .provide_credentials()
-            .await
-            .map_err(|error| format!("there are no credentials: {}", chain(&error)))?;
-        let uri = format!("{}/2015-03-31/functions/{}/{what}", self.endpoint(region.as_ref()), escape(&self.name));
-
-        let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
-        let identity = credentials.into();
-        let settings = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(region.as_ref())
-            .name("lambda")
-            .time(std::time::SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| format!("the request cannot be signed: {error}"))?;
-        let signable = SignableRequest::new(method, &uri, headers.into_iter(), SignableBody::Bytes(payload.as_bytes()))
-            .map_err(|error| format!("the request cannot be signed: {}", chain(&error)))?;
-        let signed = sign(signable, &settings.into())
-            .map_err(|error| format!("the request cannot be signed: {}", chain(&error)))?;
-        let (instructions, _) = signed.into_parts();
-        let (signatures, _) = instructions.into_parts();
-
-        let mut request = HttpRequest::empty();
-        request.set_method(method).map_err(|error| chain(&error))?;
-        request.set_uri(uri.as_str()).map_err(|error| format!("'{uri}' is no URL: {}", chain(&error)))?;
-        *request.body_mut() = payload.as_bytes().to_vec().into();
-        for (name, value) in headers {
-            request.headers_mut().insert(name, value);
-        }
-        for signature in &signatures {
-            request.headers_mut().insert(signature.name(), signature.value().to_owned());
-        }
-
-        let connector = Connector::builder()
-            .proxy_config(ProxyConfig::from_env())
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .build();
-        let response =
-            connector.call(request).await.map_err(|error| format!("{uri} cannot be reached: {}", chain(&error)))?;
-        let status = response.status().as_u16();
-        let failed = response.headers().get("x-amz-function-error").is_some();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes().to_vec();
-        match status {
-            200 => Ok(Answer { failed, body }),
-            _ => Err(refusal(status, &body)),
-=======
-    async fn send(&self, payload: &str) -> Result<Invoked, String> {
         let region = signed::region(&self.config)?;
-        let uri = format!("{}/2015-03-31/functions/{}/invocations", self.endpoint(&region), escape(&self.name));
+        let uri = format!("{}/2015-03-31/functions/{}/{what}", self.endpoint(&region), escape(&self.name));
         let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
-        let answer = signed::post(&self.config, "lambda", &uri, &headers, payload, MAX_ANSWER_BYTES).await?;
+        let request = signed::Request { service: "lambda", method, uri: &uri, headers: &headers, body: payload };
+        let answer = signed::send(&self.config, request, MAX_ANSWER_BYTES).await?;
         match answer.status {
-            200 if answer.function_error => Ok(Invoked::Failed(answer.body)),
-            200 => Ok(Invoked::Answered(answer.body)),
+            200 => Ok(answer),
             status => Err(refusal(status, &answer.body)),
->>>>>>> 1b5f252 (A log is shown and decided again: eipwatch replay, from a file, standard input or CloudWatch Logs)
         }
     }
 

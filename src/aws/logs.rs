@@ -79,9 +79,10 @@ async fn page(
         body.insert("nextToken".to_owned(), json!(token));
     }
     let body = Value::Object(body).to_string();
+    let request = signed::Request { service: "logs", method: "POST", uri, headers: &headers, body: &body };
     let mut pause = FIRST_PAUSE;
     for tries in 1..=MAX_TRIES {
-        let asked = signed::post(config, "logs", uri, &headers, &body, MAX_PAGE_BYTES);
+        let asked = signed::send(config, request, MAX_PAGE_BYTES);
         let answer = tokio::time::timeout(PAGE_LIMIT, asked)
             .await
             .map_err(|_| format!("CloudWatch Logs gave no answer within {} s", PAGE_LIMIT.as_secs()))??;

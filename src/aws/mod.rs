@@ -9,11 +9,8 @@ mod error;
 pub mod invoke;
 pub mod logs;
 mod metadata;
-<<<<<<< HEAD
 mod network;
-=======
 mod signed;
->>>>>>> 1b5f252 (A log is shown and decided again: eipwatch replay, from a file, standard input or CloudWatch Logs)
 #[cfg(test)]
 mod tests;
 

@@ -46,18 +46,27 @@ pub fn endpoint(config: &SdkConfig, variable: &str, name: &str, region: &str) ->
     }
 }
 
-/// Posts a body, signed for the service, and reads the answer, of at most so many bytes.
+/// A request, before it is signed.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The service, as signatures name it.
+    pub service: &'a str,
+    /// The HTTP method.
+    pub method: &'a str,
+    /// Where to.
+    pub uri: &'a str,
+    /// Headers that are signed.
+    pub headers: &'a [(&'static str, &'static str)],
+    /// The body.
+    pub body: &'a str,
+}
+
+/// Signs a request, sends it, and reads the answer, of at most so many bytes.
 ///
 /// # Errors
 /// There was no answer: a sentence that says why.
-pub async fn post(
-    config: &SdkConfig,
-    service: &str,
-    uri: &str,
-    headers: &[(&'static str, &'static str)],
-    payload: &str,
-    max_bytes: usize,
-) -> Result<Answer, String> {
+pub async fn send(config: &SdkConfig, request: Request<'_>, max_bytes: usize) -> Result<Answer, String> {
+    let Request { service, method, uri, headers, body: payload } = request;
     let region = region(config)?;
     let provider = config.credentials_provider().ok_or("there are no credentials")?;
     let credentials =
@@ -71,7 +80,7 @@ pub async fn post(
         .settings(SigningSettings::default())
         .build()
         .map_err(|error| format!("the request cannot be signed: {error}"))?;
-    let signable = SignableRequest::new("POST", uri, headers.iter().copied(), SignableBody::Bytes(payload.as_bytes()))
+    let signable = SignableRequest::new(method, uri, headers.iter().copied(), SignableBody::Bytes(payload.as_bytes()))
         .map_err(|error| format!("the request cannot be signed: {}", chain(&error)))?;
     let signed =
         sign(signable, &settings.into()).map_err(|error| format!("the request cannot be signed: {}", chain(&error)))?;
@@ -79,7 +88,7 @@ pub async fn post(
     let (signatures, _) = instructions.into_parts();
 
     let mut request = HttpRequest::empty();
-    request.set_method("POST").map_err(|error| chain(&error))?;
+    request.set_method(method).map_err(|error| chain(&error))?;
     request.set_uri(uri).map_err(|error| format!("'{uri}' is no URL: {}", chain(&error)))?;
     *request.body_mut() = payload.as_bytes().to_vec().into();
     for (name, value) in headers {

@@ -176,6 +176,9 @@ pub enum Command {
         /// Print the scenario's file, to be changed and played
         #[arg(long, conflicts_with_all = ["policy", "vary", "seed", "json", "html"])]
         show: bool,
+        /// Write the log, too, that the function would have written, under the scenario's own policy
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "show"])]
+        log: Option<std::path::PathBuf>,
         #[command(flatten)]
         picture: Picture,
     },

@@ -84,9 +84,9 @@ async fn run(command: Command) -> ExitCode {
         Command::Doctor { cluster, json, function } => {
             return code_of(backend::doctor(cluster.name(), json, function).await);
         }
-        Command::Simulate { scenario, policy, vary, seed, list, show, picture } => {
+        Command::Simulate { scenario, policy, vary, seed, list, show, log, picture } => {
             let scenario = scenario.unwrap_or_default();
-            let order = simulate::Order { scenario, policies: policy, vary, seed };
+            let order = simulate::Order { scenario, policies: policy, vary, seed, log };
             return told(if list {
                 Ok(list_scenarios(picture.json))
             } else if show {
@@ -365,9 +365,9 @@ mod backend {
     use crate::core::log::Record;
     use crate::core::model::ClusterName;
     use crate::core::report::Report;
-    use crate::drive::{Clock, SystemClock};
     use crate::core::time::Time;
     use crate::drive::Clock;
+    use crate::drive::{Clock, SystemClock};
     use crate::env;
     use crate::logging::Logging;
     use crate::probe::Sockets;
@@ -464,7 +464,6 @@ mod backend {
         Ok(diagnoses.standing())
     }
 
-    pub async fn watch(metrics: Option<SocketAddr>) -> Result<Standing, Failed> {
     /// How much of a function's log is read where nobody says.
     const USUAL_LENGTH: Duration = Duration::from_secs(3_600);
 
@@ -481,7 +480,7 @@ mod backend {
         crate::aws::logs::read(group, from, to).await.map_err(super::Wrong::Failed)
     }
 
-    pub async fn watch() -> Result<Standing, Failed> {
+    pub async fn watch(metrics: Option<SocketAddr>) -> Result<Standing, Failed> {
         let here = here().await?;
         let logging = Logging::parse(std::env::var(env::LOG).ok().as_deref())
             .map_err(|error| Failed::NoAnswer(error.to_string()))?;
@@ -491,7 +490,7 @@ mod backend {
         };
         logging.install();
         let measured = Rc::new(RefCell::new(Metrics::default()));
-        let tell = |record: &Record, clock: &SystemClock| logging.tell(record, clock.now());
+        let tell = |record: &Record, clock: &SystemClock| logging.tell(record, None, clock.now());
         let ended = |report: &Report, effort, now| measured.borrow_mut().take(report, effort, now);
         let watch = super::watch::run(&here, super::stop_signal(), tell, ended);
         match listener {

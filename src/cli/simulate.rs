@@ -1,12 +1,13 @@
 //! `eipwatch simulate`: a scenario, played and shown.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
 
 use super::render::Page;
 use super::timeline::{self, Wrong};
 use crate::simulate::scenario::{self, Scenario};
-use crate::simulate::{CLASSICS, Played, compare, vary};
+use crate::simulate::{CLASSICS, Played, compare, vary, write_log};
 use crate::timeline::Timeline;
 use crate::timeline::words::{length, median};
 
@@ -21,6 +22,8 @@ pub struct Order {
     pub vary: Vec<Vec<String>>,
     /// Another seed.
     pub seed: Option<u64>,
+    /// Where to write the log of the first policy.
+    pub log: Option<PathBuf>,
 }
 
 /// The classics, name and title.
@@ -74,6 +77,11 @@ pub fn run(order: &Order) -> Result<(Timeline, Vec<Played>), Wrong> {
     policies.extend(order.policies.iter().cloned());
     if !order.vary.is_empty() {
         policies.extend(vary::combinations(&order.vary).map_err(Wrong::Typed)?);
+    }
+    if let Some(path) = &order.log {
+        let failed = |error: std::io::Error| Wrong::Failed(format!("{} cannot be written: {error}", path.display()));
+        let mut file = BufWriter::new(std::fs::File::create(path).map_err(failed)?);
+        write_log(&scenario, "", &mut file).map_err(failed)?;
     }
     let trade_off = policies.len() > 2 && (!order.vary.is_empty() || scenario.transient.is_some());
     Ok(compare(&scenario, &policies, trade_off))

@@ -217,6 +217,34 @@ impl Record {
     }
 }
 
+/// A record as the function writes it: one line, one JSON object.
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    /// When it was written.
+    pub timestamp: Time,
+    /// How much it matters, in CloudWatch's words.
+    pub level: &'static str,
+    /// Lambda's name for the invocation: by it, records of invocations that run beside each other are told apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<&'a str>,
+    /// The record.
+    #[serde(flatten)]
+    pub record: &'a Record,
+}
+
+impl<'a> Line<'a> {
+    /// A record that is written now.
+    pub fn new(record: &'a Record, request_id: Option<&'a str>, timestamp: Time) -> Line<'a> {
+        let level = match record.level() {
+            Level::Debug => "DEBUG",
+            Level::Info => "INFO",
+            Level::Warn => "WARN",
+            Level::Error => "ERROR",
+        };
+        Line { timestamp, level, request_id, record }
+    }
+}
+
 /// The most resources that one line tells of: CloudWatch cuts long ones.
 const MAX_RESOURCES_PER_LINE: usize = 50;
 

@@ -794,11 +794,6 @@ impl World {
         usize::try_from(handle).ok().and_then(|at| self.runs.get(at)).map_or(&[], |run| &run.log)
     }
 
-    /// The same, and forgets it: a long life's logs need not all be kept.
-    pub fn take_log(&mut self, handle: Handle) -> Vec<Record> {
-        self.run_mut(handle).map_or_else(Vec::new, |run| std::mem::take(&mut run.log))
-    }
-
     /// How many invocations there were.
     pub fn invocations(&self) -> usize {
         self.runs.len()

@@ -9,9 +9,11 @@ pub mod scenario;
 pub mod stage;
 pub mod vary;
 
+use crate::core::log::{Line, Record};
 use crate::core::policy;
+use crate::core::report::Effort;
 use crate::core::time::{Time, millis};
-use crate::sim::world::START_MS;
+use crate::sim::world::{Handle, START_MS, World};
 use crate::timeline::build::{Builder, against, alone};
 use crate::timeline::words::{length, median};
 use crate::timeline::{Run, Timeline, TradeOff, TradePoint};
@@ -62,19 +64,48 @@ pub fn over(base: &str, pairs: &str) -> String {
     policy::parse(&text.join(" ")).0.differences()
 }
 
+/// The log that the function would write in a scenario: each invocation's records by time, its metrics at its end.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_log(scenario: &Scenario, pairs: &str, out: &mut impl std::io::Write) -> std::io::Result<()> {
+    let staged = stage::play(scenario, &policies(scenario, pairs));
+    for (at, handle, record) in by_time(&staged.world) {
+        let request = format!("00000000-0000-4000-8000-{handle:012x}");
+        serde_json::to_writer(&mut *out, &Line::new(record, Some(&request), at))?;
+        out.write_all(b"\n")?;
+        if let Record::End { report, .. } = record {
+            let started = staged.world.started_ms(handle).unwrap_or_default();
+            let took_ms = at.as_millis().saturating_sub(START_MS + started);
+            for line in report.metrics(Effort { took_ms, api_calls: 0 }, at) {
+                serde_json::to_writer(&mut *out, &line)?;
+                out.write_all(b"\n")?;
+            }
+        }
+    }
+    out.flush()
+}
+
+fn policies(scenario: &Scenario, pairs: &str) -> Vec<String> {
+    scenario.clusters.iter().map(|cluster| over(&cluster.policy, pairs)).collect()
+}
+
+/// All records by time. Those of one moment stay in the order of invocations, and each invocation's in its own.
+fn by_time(world: &World) -> Vec<(Time, Handle, &Record)> {
+    let mut records = Vec::new();
+    for handle in 0..world.invocations() {
+        let handle = Handle::try_from(handle).unwrap_or(Handle::MAX);
+        records.extend(world.log(handle).iter().map(|record| (record.at(), handle, record)));
+    }
+    records.sort_by_key(|(at, handle, _)| (*at, *handle));
+    records
+}
+
 /// Plays a scenario with these pairs over each cluster's policy.
 pub fn play(scenario: &Scenario, pairs: &str) -> Played {
-    let policies: Vec<String> = scenario.clusters.iter().map(|cluster| over(&cluster.policy, pairs)).collect();
-    let staged = stage::play(scenario, &policies);
-    let mut records = Vec::new();
-    for handle in 0..staged.world.invocations() {
-        let handle = u32::try_from(handle).unwrap_or(u32::MAX);
-        records.extend(staged.world.log(handle).iter().map(|record| (record.at(), handle, record)));
-    }
-    // Those of one moment stay in the order of invocations, and each invocation's in its own.
-    records.sort_by_key(|(at, handle, _)| (*at, *handle));
+    let staged = stage::play(scenario, &policies(scenario, pairs));
     let mut builder = Builder::default();
-    for (_, handle, record) in records {
+    for (_, handle, record) in by_time(&staged.world) {
         builder.take(handle, record);
     }
     for (at, node, text) in &staged.done {
