@@ -169,8 +169,10 @@ fn play(order: &simulate::Order, picture: &args::Picture) -> Result<ExitCode, Wr
     let page = Page::for_stdout();
     let days = shown.to.since(shown.from).as_secs_f64() / 86_400.0;
     let mut text = timeline::text(&shown, page);
-    text.push('\n');
-    text.push_str(&simulate::table(&played, days, page));
+    if shown.trade_off.is_some() {
+        text.push('\n');
+        text.push_str(&simulate::table(&played, days, page));
+    }
     eprint!("{}", simulate::effort(&played, began.elapsed()));
     Ok(put(text.as_bytes()))
 }
@@ -366,7 +368,6 @@ mod backend {
     use crate::core::model::ClusterName;
     use crate::core::report::Report;
     use crate::core::time::Time;
-    use crate::drive::Clock;
     use crate::drive::{Clock, SystemClock};
     use crate::env;
     use crate::logging::Logging;

@@ -38,12 +38,13 @@ pub struct Otherwise {
 }
 
 enum Event {
-    Start(u32),
+    Start(u32, Active),
     Wake(u32),
     Input(u32, Input, Option<Act>),
 }
 
 struct Running {
+    active: Active,
     watch: Watch,
     wake: Option<Time>,
 }
@@ -62,43 +63,126 @@ struct Elsewise<'a> {
     owners: BTreeMap<std::net::Ipv4Addr, InstanceId>,
 }
 
-/// Whether under any policy something could be decided in it: something failed, changed or was announced.
-pub fn is_eventful(invocation: &Invocation, timeout: Duration) -> bool {
-    let ends = matches!(invocation.last(), Some(Entry::Other(Record::End { .. })));
-    let mut seen_looks = BTreeSet::new();
-    !ends
-        || invocation.iter().any(|entry| match entry {
-            // The first of its kind is told whether it is new or not; a second one is a change.
-            Entry::Reading { body, .. } => !seen_looks.insert(&body.look) || !body.gone.is_empty(),
-            Entry::Other(record) => match record {
-                Record::Start { triggers, .. } => {
-                    triggers.iter().any(|trigger| !matches!(trigger, Trigger::Schedule { .. }))
-                }
-                Record::Passes { slowest_ms, .. } => Duration::from_millis(*slowest_ms) >= timeout,
-                Record::Probe { .. }
-                | Record::ReadingFailed { .. }
-                | Record::Decision { .. }
-                | Record::Call { act: Act::Associate { .. }, .. }
-                | Record::Move { .. } => true,
-                Record::Verdict { to, from, .. } => from.is_some() || *to != Verdict::Healthy,
-                Record::End { report, .. } => !is_well(report),
-                Record::Reading { .. } | Record::Call { .. } => false,
-            },
-        })
+/// Clusters in which something may be decided; `None`: in all.
+type Active = Option<BTreeSet<ClusterName>>;
+
+fn none() -> Active {
+    Some(BTreeSet::new())
 }
 
-/// Whether all is as it should be, and nothing is on its way.
-fn is_well(report: &Report) -> bool {
-    report.ok
-        && report.clusters.iter().all(|cluster| {
-            let stays = cluster.addresses.iter().all(|address| {
-                address
-                    .decision
-                    .as_ref()
-                    .is_none_or(|decision| decision.kind == Kind::Stay && decision.why == Why::Healthy)
-            });
-            stays && cluster.nodes.iter().all(|node| node.verdict == Verdict::Healthy)
-        })
+fn join(active: &mut Active, more: Active) {
+    match (active.as_mut(), more) {
+        (Some(names), Some(more)) => names.extend(more),
+        (_, None) => *active = None,
+        (None, _) => {}
+    }
+}
+
+/// Where in an invocation, under any policy, something could be decided: where something failed, changed or was announced.
+fn eventful(invocation: &Invocation, timeout: Duration, keys: &Keys) -> Active {
+    if !matches!(invocation.last(), Some(Entry::Other(Record::End { .. }))) {
+        return None;
+    }
+    let mut active = BTreeSet::new();
+    // The first reading of its kind is told whether it is new or not; a later one is a change.
+    let mut shown: BTreeMap<&Look, Vec<&Seen>> = BTreeMap::new();
+    for entry in invocation {
+        let record = match entry {
+            Entry::Reading { body, .. } => {
+                let before = shown.entry(&body.look).or_default();
+                if !before.is_empty() && !body.gone.is_empty() {
+                    return None;
+                }
+                if !before.is_empty() {
+                    active.extend(changed(before, &body.changed, keys)?);
+                }
+                before.push(&body.changed);
+                continue;
+            }
+            Entry::Other(record) => record,
+        };
+        match record {
+            Record::Start { triggers, .. } => {
+                if triggers.iter().any(|trigger| !matches!(trigger, Trigger::Schedule { .. })) {
+                    return None;
+                }
+            }
+            Record::ReadingFailed { .. } | Record::Call { act: Act::Associate { .. }, .. } => return None,
+            Record::Passes { slowest_ms, cluster, .. } if Duration::from_millis(*slowest_ms) >= timeout => {
+                active.insert(cluster.clone());
+            }
+            Record::Probe { cluster, .. } | Record::Decision { cluster, .. } | Record::Move { cluster, .. } => {
+                active.insert(cluster.clone());
+            }
+            Record::Verdict { to, from, cluster, .. } if from.is_some() || *to != Verdict::Healthy => {
+                active.insert(cluster.clone());
+            }
+            Record::End { report, .. } => join_ill(&mut active, report)?,
+            _ => {}
+        }
+    }
+    Some(active)
+}
+
+/// The clusters of what differs from what the invocation was shown before, eipwatch's own tags and agents' heartbeats left out. `None`: any.
+fn changed(before: &[&Seen], now: &Seen, keys: &Keys) -> Active {
+    let clusters = |tags: &Tags| tags.get(&keys.cluster).map(|text| tags::cluster_names(text).0).unwrap_or_default();
+    let mut found = BTreeSet::new();
+    match now {
+        Seen::Addresses(list) => {
+            for one in list {
+                let all = before.iter().rev().filter_map(|seen| match seen {
+                    Seen::Addresses(list) => list.iter().find(|old| old.id == one.id),
+                    _ => None,
+                });
+                let old = all.take(1).next()?;
+                if (&old.association, plain_tags(&old.tags, keys)) != (&one.association, plain_tags(&one.tags, keys)) {
+                    found.extend(clusters(&old.tags));
+                    found.extend(clusters(&one.tags));
+                }
+            }
+        }
+        Seen::Instances(list) => {
+            for one in list {
+                let all = before.iter().rev().filter_map(|seen| match seen {
+                    Seen::Instances(list) => list.iter().find(|old| old.id == one.id),
+                    _ => None,
+                });
+                let old = all.take(1).next()?;
+                if plain_instance(old, keys) != plain_instance(one, keys) {
+                    found.extend(clusters(&old.tags));
+                    found.extend(clusters(&one.tags));
+                }
+            }
+        }
+        _ => return None,
+    }
+    Some(found)
+}
+
+fn plain_tags(tags: &Tags, keys: &Keys) -> Tags {
+    let own = |key: &String| *key == keys.state || *key == keys.heartbeat || key.starts_with(&keys.health);
+    tags.iter().filter(|(key, _)| !own(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+fn plain_instance(instance: &Instance, keys: &Keys) -> Instance {
+    Instance { tags: plain_tags(&instance.tags, keys), ..instance.clone() }
+}
+
+/// Adds the clusters in which not all is as it should be. `None`: it may be any.
+fn join_ill(active: &mut BTreeSet<ClusterName>, report: &Report) -> Option<()> {
+    if !report.ok {
+        return None;
+    }
+    for cluster in &report.clusters {
+        let stays = cluster.addresses.iter().all(|address| {
+            address.decision.as_ref().is_none_or(|decision| decision.kind == Kind::Stay && decision.why == Why::Healthy)
+        });
+        if !stays || cluster.nodes.iter().any(|node| node.verdict != Verdict::Healthy) {
+            active.insert(cluster.cluster.clone());
+        }
+    }
+    Some(())
 }
 
 /// Runs a log again with these pairs over the policy of each cluster, or of one.
@@ -118,7 +202,9 @@ pub fn decide_again(log: &Log, known: &Known, pairs: &str, only: Option<&Cluster
     let given = pairs.split_whitespace().any(|pair| pair.starts_with("timeout="));
     let timeout = if given { policy.timeout } else { Duration::MAX };
     let mut out = Otherwise::default();
-    let mut restless = true;
+    // A heartbeat that may stop sooner is not in the log as such.
+    let all_count = pairs.split_whitespace().any(|pair| pair.starts_with("deadtime="));
+    let mut restless: Active = None;
     let mut patient_until = Time::default();
     let mut previous: Option<&Invocation> = None;
     let mut events: BTreeMap<(Time, u64), Event> = BTreeMap::new();
@@ -141,19 +227,24 @@ pub fn decide_again(log: &Log, known: &Known, pairs: &str, only: Option<&Cluster
             let news = previous.is_none_or(|before| is_news(before, invocation, &world.keys));
             previous = Some(invocation);
             let at = invocation.first().map(Entry::at).unwrap_or_default();
-            if !(restless || news || !running.is_empty() || at < patient_until || is_eventful(invocation, timeout)) {
+            let mut active = eventful(invocation, timeout, &world.keys);
+            join(&mut active, restless.clone());
+            if news || all_count || !running.is_empty() || at < patient_until {
+                active = None;
+            }
+            if active.as_ref().is_some_and(BTreeSet::is_empty) {
                 continue;
             }
             out.run += 1;
             sequence += 1;
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            events.insert((at, sequence), Event::Start(number));
+            events.insert((at, sequence), Event::Start(number, active));
             continue;
         }
         let Some(((at, _), event)) = events.pop_first() else { break };
         now = now.max(at);
         let number = match event {
-            Event::Start(number) => {
+            Event::Start(number, active) => {
                 let start = usize::try_from(number).ok().and_then(|at| log.invocations.get(at)?.first());
                 let Some(Entry::Other(Record::Start { triggers, watch_ms, deadline, manual, shard, prefix, .. })) =
                     start
@@ -167,7 +258,7 @@ pub fn decide_again(log: &Log, known: &Known, pairs: &str, only: Option<&Cluster
                     shard: *shard,
                 };
                 let watch = Watch::new(triggers.clone(), settings, now, *deadline);
-                running.insert(number, Running { watch, wake: None });
+                running.insert(number, Running { active, watch, wake: None });
                 number
             }
             Event::Wake(number) => {
@@ -196,7 +287,7 @@ pub fn decide_again(log: &Log, known: &Known, pairs: &str, only: Option<&Cluster
                     continue;
                 }
                 Effect::Look(id, look) => {
-                    let (took, answer) = world.look(now, &look);
+                    let (took, answer) = world.look(now, &look, &run.active);
                     (now + took, Event::Input(number, Input::Looked(id, answer), None))
                 }
                 Effect::Probe(id, target) => {
@@ -214,10 +305,10 @@ pub fn decide_again(log: &Log, known: &Known, pairs: &str, only: Option<&Cluster
             events.insert((at, sequence), event);
         }
         if let Some(ending) = run.watch.ending() {
-            restless = match ending {
-                Ending::Report(report) => !is_well(report),
-                Ending::BadRequest(_) => restless,
-            };
+            if let Ending::Report(report) = ending {
+                let mut ill = BTreeSet::new();
+                restless = join_ill(&mut ill, report).map(|()| ill);
+            }
             running.remove(&number);
             continue;
         }
@@ -253,11 +344,10 @@ fn is_news(before: &Invocation, now: &Invocation, keys: &Keys) -> bool {
 
 /// A picture without what eipwatch and its agents write.
 fn plain(seen: &Seen, keys: &Keys) -> Seen {
-    let own = |key: &String| *key == keys.state || *key == keys.heartbeat || key.starts_with(&keys.health);
     let mut seen = seen.clone();
     match &mut seen {
-        Seen::Addresses(list) => list.iter_mut().for_each(|one| one.tags.retain(|key, _| !own(key))),
-        Seen::Instances(list) => list.iter_mut().for_each(|one| one.tags.retain(|key, _| !own(key))),
+        Seen::Addresses(list) => list.iter_mut().for_each(|one| one.tags = plain_tags(&one.tags, keys)),
+        Seen::Instances(list) => list.iter_mut().for_each(|one| one.tags = plain_tags(&one.tags, keys)),
         _ => {}
     }
     seen
@@ -309,7 +399,13 @@ impl Elsewise<'_> {
         }
     }
 
-    fn addresses(&self, now: Time) -> Vec<Address> {
+    /// Whether a resource's cluster is one of those.
+    fn is_active(&self, tags: &Tags, active: &Active) -> bool {
+        let (Some(active), Some(text)) = (active, tags.get(&self.keys.cluster)) else { return true };
+        tags::cluster_names(text).0.iter().any(|name| active.contains(name))
+    }
+
+    fn addresses(&self, now: Time, active: &Active) -> Vec<Address> {
         let all = self.known.addresses(now).map(|(shown, first)| {
             let mut address = shown.as_ref().clone();
             address.association = self.association(&address.id, now);
@@ -319,12 +415,16 @@ impl Elsewise<'_> {
                 Some(policy) => address.tags.insert(self.keys.policy.clone(), policy),
                 None => address.tags.remove(&self.keys.policy),
             };
+            if !self.is_active(&address.tags, active) {
+                // It still sits where it sits.
+                address.tags.remove(&self.keys.cluster);
+            }
             address
         });
         all.collect()
     }
 
-    fn instances(&mut self, now: Time) -> Vec<Instance> {
+    fn instances(&mut self, now: Time, active: &Active) -> Vec<Instance> {
         let addresses: Vec<(std::net::Ipv4Addr, Option<InstanceId>)> = self
             .known
             .addresses(now)
@@ -333,6 +433,7 @@ impl Elsewise<'_> {
         let all: Vec<Instance> = self
             .known
             .instances(now)
+            .filter(|(shown, _)| self.is_active(&shown.tags, active))
             .map(|(shown, first)| {
                 let mut instance = shown.as_ref().clone();
                 let first = first.map(|first| &first.tags);
@@ -356,15 +457,15 @@ impl Elsewise<'_> {
         all
     }
 
-    fn look(&mut self, now: Time, look: &Look) -> (Duration, Result<Seen, CloudError>) {
+    fn look(&mut self, now: Time, look: &Look, active: &Active) -> (Duration, Result<Seen, CloudError>) {
         if let Some((took, error)) = self.known.read_failure(look, now) {
             return (took, Err(error));
         }
         let seen = match look {
-            Look::Addresses => Seen::Addresses(self.addresses(now)),
-            Look::Instances(_) => Seen::Instances(self.instances(now)),
+            Look::Addresses => Seen::Addresses(self.addresses(now, active)),
+            Look::Instances(_) => Seen::Instances(self.instances(now, active)),
             Look::InstancesById(ids) => {
-                let mut all = self.instances(now);
+                let mut all = self.instances(now, active);
                 all.retain(|instance| ids.contains(&instance.id));
                 Seen::Instances(all)
             }

@@ -56,6 +56,7 @@ pub fn misses(known: &Known, at: Time, lasted: Duration, only: Option<&ClusterNa
     }
     let mut all = NearMisses { streaks: Vec::new(), slow: Vec::new(), suggestions: Vec::new() };
     let mut seen: BTreeMap<ClusterName, Seen> = BTreeMap::new();
+    let mut slow = Vec::new();
     for ((node, check), evidence) in &known.evidence {
         let Some((name, clusters)) = nodes.get(node) else { continue };
         for cluster in clusters {
@@ -85,22 +86,28 @@ pub fn misses(known: &Known, at: Time, lasted: Duration, only: Option<&ClusterNa
             }
             for (took_ms, at) in evidence.slowest() {
                 figures.slowest_ms = figures.slowest_ms.max(took_ms);
-                all.slow.push(SlowAnswer {
-                    cluster: cluster.to_string(),
-                    node: node.to_string(),
-                    name: name.clone(),
-                    check: check.clone(),
-                    at,
-                    took_ms,
-                    timeout_ms: millis(policy.timeout),
-                });
+                slow.push((std::cmp::Reverse(took_ms), at, cluster, node, check));
             }
         }
     }
+    slow.sort_unstable();
+    all.slow = slow
+        .into_iter()
+        .take(MAX_TOLD)
+        .filter_map(|(std::cmp::Reverse(took_ms), at, cluster, node, check)| {
+            Some(SlowAnswer {
+                cluster: cluster.to_string(),
+                node: node.to_string(),
+                name: nodes.get(node)?.0.clone(),
+                check: check.clone(),
+                at,
+                took_ms,
+                timeout_ms: millis(policies.get(cluster)?.timeout),
+            })
+        })
+        .collect();
     all.streaks.sort_by_key(|streak| (std::cmp::Reverse((streak.fails, streak.to.since(streak.from))), streak.from));
     all.streaks.truncate(MAX_TOLD);
-    all.slow.sort_by_key(|slow| (std::cmp::Reverse(slow.took_ms), slow.at));
-    all.slow.truncate(MAX_TOLD);
     all.suggestions = policies
         .iter()
         .filter_map(|(cluster, policy)| {

@@ -21,6 +21,8 @@ mod harness;
 mod infra;
 mod page;
 mod reference;
+mod replay;
 mod scenarios;
+mod simulate;
 mod simulation;
 mod tidy;
