@@ -151,6 +151,9 @@ pub enum Command {
         /// What to ask through the address, such as http:80/; else the cluster's check
         #[arg(long, value_name = "CHECK", value_parser = one_check)]
         probe: Option<Check>,
+        /// Write it as one HTML page, too, that needs nothing else
+        #[arg(long, value_name = "FILE")]
+        html: Option<std::path::PathBuf>,
         #[command(flatten)]
         consent: Consent,
         #[command(flatten)]

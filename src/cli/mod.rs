@@ -109,9 +109,10 @@ async fn run(command: Command) -> ExitCode {
             };
             return told(log.and_then(|(log, name)| show_replay(log, &order, &name, &picture)));
         }
-        Command::Drill { cluster, address, to, probe, consent, output } => {
+        Command::Drill { cluster, address, to, probe, html, consent, output } => {
             let order = drill::Order { cluster: cluster.name(), address, to, probe };
-            let run = async |backend: &backend::Aws| rehearse(backend, &order, &consent, output.json).await;
+            let picture = args::Picture { json: output.json, html };
+            let run = async |backend: &backend::Aws| rehearse(backend, &order, &consent, &picture).await;
             return code_of(backend::with(&output, run).await);
         }
         Command::Status { cluster, watch, every, output } => {
@@ -263,8 +264,15 @@ async fn rehearse(
     backend: &impl Backend,
     order: &drill::Order,
     consent: &Consent,
-    json: bool,
+    picture: &args::Picture,
 ) -> Result<Standing, Failed> {
+    if let Some(path) = &picture.html {
+        // Found out before anything moves.
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.map_err(|error| {
+            Failed::NoAnswer(format!("{} cannot be written: {error}. Nothing was changed", path.display()))
+        })?;
+    }
     let plan = match drill::plan(backend, order).await? {
         Ok(plan) => plan,
         Err(why) => {
@@ -277,8 +285,11 @@ async fn rehearse(
     }
     let tell = |text: &str| eprintln!("{}", render::clean(text));
     let report = drill::run(backend, &crate::probe::Sockets::new(), plan, stop_signal(), tell).await;
-    let text = if json { to_json(&report) } else { drill::render(&report, Page::for_stdout()) };
+    let text = if picture.json { to_json(&report) } else { drill::render(&report, Page::for_stdout()) };
     put(text.as_bytes());
+    if let Some(path) = &picture.html {
+        timeline::write_page(&drill::timeline(&report), path).map_err(|wrong| Failed::NoAnswer(wrong.to_string()))?;
+    }
     Ok(if report.ok { Standing::Well } else { Standing::Failed })
 }
 
