@@ -84,7 +84,7 @@ class PageTest(unittest.TestCase):
         self.keep("whole")
         labels = self.browser.run("return [...document.querySelectorAll('.tick')].map((tick) => tick.innerText)")
         self.assertGreaterEqual(len(labels), 4)
-        self.assertIn("11-22 12:00:00", labels)
+        self.assertIn("12:00", labels)
         # A link from elsewhere opens at its incident.
         self.open("day", fragment="#incident-3")
         self.assertGreater(self.browser.run(VIEW)[0], second[0])
@@ -116,7 +116,7 @@ class PageTest(unittest.TestCase):
 
     def test_pointing_and_tapping_tell_the_reason(self):
         self.open("day", height=1400)
-        place = "const box = document.querySelector(arguments[0]).getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
+        place = "document.querySelector(arguments[0]).scrollIntoView({ block: 'center', behavior: 'instant' }); const box = document.querySelector(arguments[0]).getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
         self.browser.point(*self.browser.run(place, ".outages .s"))
         self.assertIn("web-1 held the address and did not serve.", self.browser.run(PANEL))
         self.browser.point(5, 5)
@@ -127,12 +127,11 @@ class PageTest(unittest.TestCase):
 
     def test_nothing_overflows_on_any_screen(self):
         for name in ["day", "simulated", "hostile", "endless", "empty"]:
-            for width in [360, 768, 1280]:
-                for dark in [False, True]:
-                    with self.subTest(page=name, width=width, dark=dark):
-                        self.open(name, width=width, dark=dark, touch=width == 360)
-                        self.assertLessEqual(self.browser.run(OVERFLOW), 0)
-                        self.keep(f"{name}-{width}{'-dark' if dark else ''}", whole=True)
+            for width, dark in [(360, False), (360, True), (768, False), (1280, True)]:
+                with self.subTest(page=name, width=width, dark=dark):
+                    self.open(name, width=width, dark=dark, touch=width == 360)
+                    self.assertLessEqual(self.browser.run(OVERFLOW), 0)
+                    self.keep(f"{name}-{width}{'-dark' if dark else ''}")
 
     def test_dark_is_dark_and_contrasts_are_enough(self):
         # WCAG's contrast of a mark's text against its own ground and of the page's text; 4.5 is enough for small text.
