@@ -8,9 +8,9 @@ use crate::core::tags::Verdict;
 use crate::core::time::Time;
 
 /// So many of one kind in a row are shown one by one.
-pub const MAX_ALIKE: usize = 12;
+pub const MAX_ALIKE: usize = 60;
 /// Of more, so many at the beginning, and the last.
-const FIRST_ALIKE: usize = 8;
+const FIRST_ALIKE: usize = 40;
 /// What passed is no news: from the second on it is folded.
 const MAX_PASSED: usize = 1;
 /// The fewest marks that a lane may have, however many lanes there are.
@@ -128,6 +128,8 @@ pub struct RunMarks {
 pub struct ClusterMarks {
     /// Its name.
     pub cluster: String,
+    /// Whether an incident of any run is its.
+    pub has_incident: bool,
     /// Run by run.
     pub runs: Vec<RunMarks>,
 }
@@ -199,7 +201,8 @@ impl Marks {
                 });
                 folded += fold.folded;
             }
-            clusters.push(ClusterMarks { cluster: tidy(cluster, MAX_NAME_CHARS), runs });
+            let has_incident = timeline.runs.iter().flat_map(|run| &run.incidents).any(|one| one.cluster == *cluster);
+            clusters.push(ClusterMarks { cluster: tidy(cluster, MAX_NAME_CHARS), has_incident, runs });
         }
         if folded > 0 {
             left_out.push(format!(

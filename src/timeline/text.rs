@@ -137,9 +137,15 @@ impl Text<'_> {
         // All of it first, where an incident shows only a small part.
         if !incidents.iter().any(|(_, incident)| View::around(incident, self.timeline).width_ms * 2 > whole.width_ms) {
             self.heading("All of it");
-            for cluster in &marks.clusters {
+            let (shown, quiet): (Vec<_>, Vec<_>) =
+                marks.clusters.iter().partition(|one| one.has_incident || incidents.is_empty());
+            for cluster in shown {
                 self.lanes(cluster, whole, incidents.is_empty());
                 drawn = true;
+            }
+            if !quiet.is_empty() {
+                let names: Vec<&str> = quiet.iter().map(|one| one.cluster.as_str()).collect();
+                self.say("  ", None, &format!("Without incidents: {}", names.join(", ")));
             }
         }
         for (number, (run, incident)) in incidents.iter().enumerate() {
@@ -222,7 +228,8 @@ impl Text<'_> {
             let times = if row.count > 1 { format!(" × {}", row.count) } else { String::new() };
             let until = row.to.map(|to| format!(", until {}", self.clock.precise(to))).unwrap_or_default();
             let vetoes = if row.vetoes.is_empty() { String::new() } else { format!(" ({})", row.vetoes.join("; ")) };
-            let text = format!("{}: {}{times}{until}: {}{vetoes}", row.of, row.what, row.text);
+            let why = if row.text.is_empty() { String::new() } else { format!(": {}", row.text) };
+            let text = format!("{}: {}{times}{until}{why}{vetoes}", row.of, row.what);
             self.say(&format!("  {}  ", self.clock.precise(row.at)), tone_of_row(row.look), &text);
         }
         if more > 0 {
@@ -392,10 +399,10 @@ impl Plot {
 
     fn axis(&self, clock: Clock) -> Vec<char> {
         let room = clock.precise(self.view.from).len() + 3;
-        let (times, precise) = self.view.ticks((self.columns / room) as u64);
+        let (times, step_ms) = self.view.ticks((self.columns / room) as u64);
         let mut line = vec![' '; self.columns];
         for time in times {
-            let text = if precise { clock.precise(time) } else { clock.second(time) };
+            let text = clock.label(time, step_ms);
             let at = self.column(ms_between(self.view.from, time));
             let free = at + text.len() < self.columns && (at == 0 || line.get(at - 1) == Some(&' '));
             for (cell, c) in line.iter_mut().skip(at).zip(std::iter::once('|').chain(text.chars())).filter(|_| free) {

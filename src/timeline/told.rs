@@ -50,6 +50,14 @@ pub fn rows(incident: &Incident, run: &RunMarks) -> (Vec<Row>, usize) {
         add(&address.public_ip, changes(&address.held));
     }
     rows.sort_by_key(|row| row.at);
+    // Whoever holds an address since a decision holds it for the reason that was just told.
+    let decided: Vec<(String, String)> =
+        rows.iter().filter(|row| row.look == Look::Move).map(|row| (row.of.clone(), row.text.clone())).collect();
+    for row in rows.iter_mut().filter(|row| matches!(row.look, Look::Holder(_))) {
+        if decided.iter().any(|(of, text)| *of == row.of && row.text.ends_with(text.as_str())) {
+            row.text = String::new();
+        }
+    }
     let mut short: Vec<Row> = Vec::new();
     for row in rows {
         match short.last_mut() {

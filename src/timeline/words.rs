@@ -46,12 +46,25 @@ pub struct Clock {
 impl Clock {
     /// With the date where the days differ.
     pub fn of(from: Time, to: Time) -> Clock {
-        Clock { dated: from.as_millis() / 86_400_000 != to.as_millis() / 86_400_000 }
+        const DAY_MS: u64 = 86_400_000;
+        // Midnight ends a day.
+        let last = to.as_millis().saturating_sub(1).max(from.as_millis());
+        Clock { dated: from.as_millis() / DAY_MS != last / DAY_MS }
     }
 
     /// `07:30:01.250`, or `11-22 07:30:01.250`.
     pub fn precise(self, at: Time) -> String {
         self.cut(at, 23)
+    }
+
+    /// `07:30`, `07:30:01` or `07:30:01.200`, with its date where days differ: what matters between labels so many milliseconds apart.
+    pub fn label(self, at: Time, step_ms: u64) -> String {
+        let to = match step_ms {
+            0..1_000 => 23,
+            1_000..60_000 => 19,
+            _ => 16,
+        };
+        self.cut(at, to)
     }
 
     /// `07:30:01`, or `11-22 07:30:01`.
@@ -143,12 +156,12 @@ impl View {
         self.from + Duration::from_millis(self.width_ms)
     }
 
-    /// Round times within it, at most so many and one, and whether they are written with their fraction of a second.
-    pub fn ticks(self, most: u64) -> (Vec<Time>, bool) {
+    /// Round times within it, at most so many and one, and the milliseconds between two.
+    pub fn ticks(self, most: u64) -> (Vec<Time>, u64) {
         let step = STEPS_MS.into_iter().find(|step| self.width_ms / step <= most).unwrap_or(self.width_ms);
         let first = self.from.as_millis().div_ceil(step) * step;
         let times = (0..=most).map(|n| Time::from_millis(first + n * step)).take_while(|time| *time <= self.to());
-        (times.collect(), step < 1_000)
+        (times.collect(), step)
     }
 }
 
@@ -243,7 +256,8 @@ mod tests {
         let at = |text| Time::parse(text).unwrap();
         let (from, to) = (at("2026-11-22T07:30:00Z"), at("2026-11-22T07:30:01.250Z"));
         assert_eq!(Clock::of(from, to).between(from, to), "07:30:00.000 to 07:30:01.250, 1.2 s");
-        assert_eq!(Clock::of(from, at("2026-11-23T00:00:00Z")).second(from), "11-22 07:30:00");
+        assert_eq!(Clock::of(from, at("2026-11-23T00:00:00Z")).second(from), "07:30:00");
+        assert_eq!(Clock::of(from, at("2026-11-23T00:00:01Z")).second(from), "11-22 07:30:00");
     }
 
     #[test]

@@ -3,8 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use eipwatch::cli::paint::Paint;
+use eipwatch::cli::render::Page;
 use eipwatch::core::tags::Verdict;
 use eipwatch::core::time::Time;
 use eipwatch::timeline::page::MAX_PAGE_BYTES;
@@ -141,11 +144,19 @@ fn day() -> Timeline {
             web.verdict(node, 1_500, Verdict::Healthy, "2 probes in a row passed: 200 in 3 ms");
         }
         web.held(0, Some(0), None, "It was there already.");
-        let mut incidents = vec![
+        let mut incidents = Vec::new();
+        if fall < 3 {
+            let mut early = web.failover(4 * 3_600_000 + 120_000, 0, 1, fall, 1_500);
+            early.title = format!("web-1 had a hiccup of 1.5 s: {IP} moved for nothing");
+            incidents.push(early);
+            web.decided(5 * 3_600_000, "manual", "An operator moved it back.", &[]);
+            web.held(5 * 3_600_000 + 400, Some(0), Some("manual"), "An operator moved it back.");
+        }
+        incidents.extend([
             web.failover(7 * 3_600_000 + 1_802_250, 0, 1, fall, 95_000),
             web.failover(13 * 3_600_000 + 44_000, 1, 0, fall, 42_000),
             web.failover(21 * 3_600_000 + 3_540_000, 0, 1, fall, 1_200_000),
-        ];
+        ]);
         web.seen(2, 15 * 3_600_000, "notice", "rebalance recommendation: spot capacity is getting scarce");
         let mut db = Lanes::new("db", "203.0.113.9", &["db-1", "db-2"], DAY_MS);
         for node in 0..2 {
@@ -158,19 +169,7 @@ fn day() -> Timeline {
             figures.outage_ms.push(ms);
             figures.detect_ms.push(ms - 480);
         }
-        figures.moves = 3;
-        if fall < 3 {
-            let hiccup_ms = 4 * 3_600_000 + 120_000;
-            let mut early = web.failover(hiccup_ms, 0, 1, fall, 1_500);
-            early.title = format!("web-1 had a hiccup of 1.5 s: {IP} moved for nothing");
-            let address = &mut web.cluster.addresses[0];
-            address.held.sort_by_key(|one| one.from);
-            address.outages.sort_by_key(|one| one.from);
-            address.decisions.sort_by_key(|one| one.at);
-            incidents.insert(0, early);
-            figures.moves += 1;
-            figures.needless = 1;
-        }
+        (figures.moves, figures.needless) = if fall < 3 { (5, 1) } else { (3, 0) };
         web.passes();
         db.passes();
         Run {
@@ -309,7 +308,7 @@ fn hostile() -> Timeline {
                     one.vetoes = vec![HOSTILE.to_owned()];
                 }
             }
-            for node in &mut cluster.nodes {
+            for node in cluster.nodes.iter_mut().take(1) {
                 node.name = Some(HOSTILE.to_owned());
                 node.zone = Some(HOSTILE.to_owned());
                 for stretch in &mut node.verdicts {
@@ -320,16 +319,15 @@ fn hostile() -> Timeline {
                     one.text = HOSTILE.to_owned();
                 }
                 node.evidence[0].kind = HOSTILE.to_owned();
-                node.id = HOSTILE.to_owned();
-                break;
             }
+            cluster.nodes[0].id = HOSTILE.to_owned();
         }
     }
     for point in &mut timeline.trade_off.as_mut().unwrap().points {
         point.name = HOSTILE.to_owned();
     }
     let mut near = day().near;
-    for near in &mut near {
+    if let Some(near) = &mut near {
         near.streaks[0].cluster = HOSTILE.to_owned();
         near.streaks[0].name = Some(HOSTILE.to_owned());
         near.streaks[0].check = HOSTILE.to_owned();
@@ -350,12 +348,12 @@ fn endless() -> Timeline {
             Lanes::new(&format!("c{number}"), &format!("203.0.113.{number}"), &["one", "two", "three"], DAY_MS);
         lanes.held(0, Some(0), None, "It was there already.");
         for node in 0..3 {
-            for n in 0..600 {
-                let from_ms = n * 144_000;
+            for n in 0..300 {
+                let from_ms = n * 288_000;
                 lanes.verdict(node, from_ms, Verdict::Healthy, "2 probes in a row passed");
-                lanes.verdict(node, from_ms + 72_000, Verdict::Suspect, "a probe failed");
-                lanes.seen(node, from_ms + 72_000, "probe-failed", "tcp:5432: connection refused & <reset>");
-                lanes.seen(node, from_ms + 73_000, "passed", "tcp:5432: 70 passed");
+                lanes.verdict(node, from_ms + 144_000, Verdict::Suspect, "a probe failed");
+                lanes.seen(node, from_ms + 144_000, "probe-failed", "tcp:5432: connection refused & <reset>");
+                lanes.seen(node, from_ms + 145_000, "passed", "tcp:5432: 70 passed");
             }
         }
         lanes.cluster
@@ -408,8 +406,172 @@ fn pages_are_written_for_the_browser_and_fit() {
     fs::create_dir_all(folder()).unwrap();
     for (name, timeline) in samples() {
         let html = page::render(&timeline);
-        println!("{name}: {} bytes", html.len());
         assert!(html.len() < MAX_PAGE_BYTES, "{name} has {} bytes", html.len());
         fs::write(folder().join(format!("{name}.html")), html).unwrap();
     }
+}
+
+/// The numbers behind `--f:` and `--w:`: where the picture begins, and how much it shows.
+fn view(html: &str) -> (u64, u64) {
+    let style = html.split("id=\"picture\" style=\"").nth(1).unwrap().split('"').next().unwrap();
+    let number = |name: &str| style.split(name).nth(1).unwrap().split(';').next().unwrap().parse().unwrap();
+    (number("--f:"), number("--w:"))
+}
+
+#[test]
+fn the_page_opens_at_the_first_incident_of_the_first_run() {
+    let timeline = day();
+    let html = page::render(&timeline);
+    let (from_ms, width_ms) = view(&html);
+    let began_ms = timeline.runs[0].incidents[0].from.since(timeline.from).as_millis() as u64;
+    assert!(from_ms < began_ms && began_ms < from_ms + width_ms, "{from_ms} + {width_ms}");
+    assert!(width_ms <= 20_000, "{width_ms} ms hide an incident of 2 s");
+    // The other incidents are links, in the order of runs.
+    for number in 1..=7 {
+        assert!(html.contains(&format!("href=\"#incident-{number}\"")), "{number}");
+        assert!(html.contains(&format!("id=\"incident-{number}\"")), "{number}");
+    }
+    let nothing = page::render(&Timeline { runs: Vec::new(), ..timeline });
+    assert_eq!(view(&nothing), (0, DAY_MS));
+}
+
+#[test]
+fn each_mark_is_a_button_that_tells_what_when_and_why() {
+    let html = page::render(&day());
+    let lane = html.split("aria-label=\"who holds 203.0.113.7\"").nth(1).unwrap().split("</div>").next().unwrap();
+    let marks: Vec<&str> = lane.split("<button ").skip(1).collect();
+    assert_eq!(marks.len(), 4, "{lane}");
+    assert!(
+        marks[1].contains("<b>B web-2</b> <i>07:30:04.130 to 13:00:45.880, 5 h 30 min</i> <span>holder-unhealthy: "),
+        "{}",
+        marks[1]
+    );
+    let lane =
+        html.split("aria-label=\"when 203.0.113.7 did not serve\"").nth(1).unwrap().split("</div>").next().unwrap();
+    assert!(
+        lane.contains("<b>no service 1.9 s</b>")
+            && lane.contains("<span>web-1 held the address and did not serve.</span>"),
+        "{lane}"
+    );
+    let lane =
+        html.split("aria-label=\"what was decided about 203.0.113.7\"").nth(1).unwrap().split("</div>").next().unwrap();
+    assert!(lane.contains("<small>web-3: drain</small>"), "{lane}");
+}
+
+#[test]
+fn what_was_folded_is_said() {
+    let html = page::render(&day());
+    assert!(
+        html.contains("marks are folded into others"),
+        "1,440 counts of passed probes a node are not shown one by one"
+    );
+    assert!(html.contains("450 × passed"), "the count stays");
+    let html = page::render(&endless());
+    assert!(html.contains("Lanes of 10 clusters are not shown: c3"), "30 of 40 clusters are shown");
+    // What matters is not folded: the cluster with the incident comes first, its marks within the incident one by one.
+    assert!(html.find("cluster c7").unwrap() < html.find("cluster c0").unwrap());
+    assert!(html.contains("<b>probe failed</b> <i>01:00:00.000</i>"), "within the incident marks stand alone");
+}
+
+#[test]
+fn nothing_from_outside_becomes_markup() {
+    let html = page::render(&hostile());
+    assert_eq!(html.matches("<script").count(), 1, "the page's own");
+    assert_eq!(html.matches("<style").count(), 1, "the page's own");
+    assert!(!html.contains("<img") && !html.contains("<!--"), "no element, no comment");
+    assert!(!html.contains('\u{202e}') && !html.contains('\u{1b}'), "nothing that turns or steers");
+    assert!(html.contains("&lt;/script&gt;&lt;script&gt;document.title='owned'"), "it is shown as it is");
+    assert!(html.contains("&amp;lt;"), "what looks escaped is escaped once more");
+}
+
+/// Text becomes markup in one place, which takes constants only.
+#[test]
+fn escaping_cannot_be_forgotten() {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/timeline")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = fs::read_to_string(&path).unwrap();
+                found.extend(
+                    source.lines().filter(|line| line.contains("PreEscaped(")).map(|line| line.trim().to_owned()),
+                );
+            }
+        }
+    }
+    assert_eq!(
+        found,
+        ["PreEscaped(text)"],
+        "only `verbatim` makes markup of text, and only of what was written with the program"
+    );
+    let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/timeline/page/mod.rs")).unwrap();
+    assert!(source.contains("fn verbatim(text: &'static str)"));
+}
+
+#[test]
+fn the_page_asks_for_nothing() {
+    for (name, timeline) in [("day", day()), ("simulated", simulated()), ("hostile", hostile())] {
+        let html = page::render(&timeline);
+        for word in ["://", "url(", "@import", "srcset", "<link", "<iframe", "fetch(", "XMLHttpRequest"] {
+            assert!(!html.contains(word), "{name} has {word}");
+        }
+        assert!(html.contains("default-src 'none'"), "{name}");
+    }
+}
+
+#[test]
+fn the_terminal_shows_the_same_within_its_width() {
+    for width in [80, 100, 120] {
+        for (name, timeline) in samples() {
+            let plain = text::render(&timeline, Page { paint: Paint::PLAIN, width });
+            let long: Vec<&str> = plain.lines().filter(|line| line.chars().count() > width).collect();
+            // A word that is longer than the line is not cut.
+            let long: Vec<_> =
+                long.into_iter().filter(|line| line.split_whitespace().all(|word| word.len() < 40)).collect();
+            assert!(long.is_empty(), "{name}: {long:#?}");
+            assert!(!plain.contains('\u{1b}'), "{name}: no colour unless asked for");
+            let coloured = text::render(&timeline, Page { paint: Paint::COLOURED, width });
+            let mut stripped = String::new();
+            for (place, part) in coloured.split('\u{1b}').enumerate() {
+                stripped.push_str(if place == 0 { part } else { part.split_once('m').unwrap().1 });
+            }
+            let trim = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+            assert_eq!(trim(&stripped), trim(&plain), "{name}: colour adds nothing but colour");
+        }
+    }
+    let shown = text::render(&day(), Page { paint: Paint::PLAIN, width: 80 });
+    for needed in [
+        "3 incidents, as it was\n  1. 07:30:02  web-1 unhealthy: 203.0.113.7 moved to web-2 in 1.9 s\n",
+        "\n203.0.113.7       AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAABBBBBBBBBBBBBBBBBBBBBBBBBBB\n  no service                                ##########\n  decided                                          >\n",
+        "\nA web-1           ............................sssssUUUUUUUUUUUUUUUUUUUUUUUUUUUUU\n",
+        "\n  07:30:04.130  203.0.113.7: held by B web-2\n",
+        "\n  Without incidents: db\n",
+        "web-1 failed 2 of 3 times",
+    ] {
+        assert!(shown.contains(needed), "{needed}\nis not in\n{shown}");
+    }
+    let shown = text::render(&simulated(), Page { paint: Paint::PLAIN, width: 80 });
+    assert!(shown.contains("\n  @ fall=3 interval=1s: outage 2.0 s, 0.448 needless moves a day\n"), "{shown}");
+    assert!(shown.contains("\n       20|\n") && shown.contains("median outage"), "{shown}");
+}
+
+#[test]
+fn the_command_writes_the_page() {
+    fs::create_dir_all(folder()).unwrap();
+    let path = folder().join("command.html");
+    let simulate = |html: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_eipwatch"));
+        command.args(["simulate", "dead-service", "--policy", "fall=2", "--html"]).arg(html).output().unwrap()
+    };
+    let output = simulate(&path);
+    assert!(output.status.success(), "{output:?}");
+    let html = fs::read_to_string(path).unwrap();
+    assert!(html.starts_with("<!DOCTYPE html>") && html.contains("no service"), "{html}");
+    assert!(html.len() < MAX_PAGE_BYTES, "{}", html.len());
+    let output = simulate(&folder().join("no-such-folder/page.html"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("cannot be written"));
 }

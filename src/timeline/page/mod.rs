@@ -23,10 +23,14 @@ pub const MAX_PAGE_BYTES: usize = 1_000_000;
 const MAX_MARKS: usize = 3_000;
 /// So often half of the marks are folded away where the page is too large still.
 const MAX_HALVINGS: u32 = 8;
+/// So many incidents are seen at once; the list of more scrolls.
+const MAX_SEEN: usize = 6;
 /// The most incidents of a run that are listed.
 const MAX_INCIDENTS: usize = 60;
 /// The most runs in the table of figures.
 const MAX_RUNS_TOLD: usize = 200;
+/// The most addresses whose end is told at the top.
+const MAX_NOW: usize = 6;
 /// The most notes.
 const MAX_NOTES: usize = 40;
 const STYLE: &str = include_str!("page.css");
@@ -86,6 +90,29 @@ impl<'a> Page<'a> {
         runs.flat_map(|(number, run)| run.incidents.iter().take(MAX_INCIDENTS).map(move |incident| (number, incident)))
     }
 
+    /// Who holds what at the end, and how long nobody was served: of the first run.
+    fn now(&self) -> Markup {
+        let shown = self.marks.clusters.iter().filter(|one| one.has_incident || !self.has_incidents());
+        let addresses = shown.filter_map(|cluster| cluster.runs.first()).flat_map(|run| &run.addresses).take(MAX_NOW);
+        html! {
+            ul.now {
+                @for address in addresses {
+                    @if let Some(last) = address.held.last() {
+                        @let lost: u64 = address.outages.iter().map(|mark| mark.lasted_ms).sum();
+                        li {
+                            b { (address.public_ip) } " is held by " b { (last.label) } " at the end. "
+                            @if lost > 0 { "Without service for " b { (length(lost)) } ", " (count(address.outages.iter().map(|mark| mark.count).sum(), "time", "times")) "." } @else { "No time without service is known." }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_incidents(&self) -> bool {
+        self.incidents().next().is_some()
+    }
+
     fn first_shown(&self) -> View {
         let first = self.incidents().next();
         first.map_or_else(|| View::whole(self.timeline), |(_, incident)| View::around(incident, self.timeline))
@@ -96,6 +123,11 @@ impl<'a> Page<'a> {
         let (from, to) = (self.timeline.from, self.timeline.to);
         let style = verbatim(STYLE);
         let script = verbatim(SCRIPT);
+        // No script but this one would run, even if somebody found a way to put one in.
+        let hash = base64(ring::digest::digest(&ring::digest::SHA256, SCRIPT.as_bytes()).as_ref());
+        let policy = format!(
+            "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"
+        );
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -103,7 +135,7 @@ impl<'a> Page<'a> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content="light dark";
-                    meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+                    meta http-equiv="Content-Security-Policy" content=(policy);
                     title { (title) " - eipwatch" }
                     style { (style) }
                 }
@@ -111,11 +143,12 @@ impl<'a> Page<'a> {
                     header {
                         h1 { (title) }
                         p.range { (words::full(from)) " to " (words::full(to)) " UTC, " (length(ms_between(from, to))) }
+                        (self.now())
                     }
                     main {
                         (self.incident_list())
-                        (self.figures())
                         (self.picture())
+                        (self.figures())
                         @if let Some(trade_off) = &self.timeline.trade_off { (scatter::section(trade_off)) }
                         @if let Some(near) = &self.timeline.near { (near::section(near, self.clock)) }
                         (told::section(self))
@@ -128,46 +161,53 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// Those of the first run in full; of others, which the picture has beneath it, the times.
     fn incident_list(&self) -> Markup {
-        let mut number = 0;
-        let mut numbered = Vec::new();
-        for run in &self.timeline.runs {
-            let of_run: Vec<_> = run
-                .incidents
-                .iter()
-                .take(MAX_INCIDENTS)
-                .map(|incident| {
-                    number += 1;
-                    (number, incident)
-                })
-                .collect();
-            numbered.push((run, of_run));
-        }
+        let incidents: Vec<(usize, usize, &Incident)> =
+            self.incidents().enumerate().map(|(number, (run, incident))| (number + 1, run, incident)).collect();
+        let of = |run: usize| incidents.iter().filter(move |(_, of, _)| *of == run);
         let several = self.timeline.runs.len() > 1;
         html! {
             section #incidents {
-                @for (place, (run, incidents)) in numbered.iter().enumerate() {
-                    @if place == 0 || !incidents.is_empty() {
-                        @if place == 0 {
-                            h2 { (count(run.incidents.len(), "incident", "incidents")) @if several { " " small { (self.run_name(0)) } } }
-                        } @else {
-                            h3 { (count(run.incidents.len(), "incident", "incidents")) " " small { (self.run_name(place)) } }
-                        }
-                        @if incidents.is_empty() { p { "Nothing happened that would need to be looked at." } }
-                        ol {
-                            @for (number, incident) in incidents {
-                                @let shown = View::around(incident, self.timeline);
-                                li value=(number) {
-                                    a href={ "#incident-" (number) } data-f=(self.at(shown.from)) data-w=(shown.width_ms) {
-                                        time datetime=(incident.from) { (self.clock.second(incident.from)) }
-                                        " " span { (tidy(&incident.title, MAX_TEXT_CHARS)) }
-                                        " " small { (tidy(&incident.cluster, MAX_NAME_CHARS)) ", " (length(ms_between(incident.from, incident.to))) }
-                                    }
-                                }
-                            }
-                        }
+                @for (place, run) in self.timeline.runs.iter().enumerate() {
+                    @let many = count(run.incidents.len(), "incident", "incidents");
+                    @if place == 0 {
+                        h2 { (many) @if several { " " small { (self.run_name(0)) } } }
+                        @if run.incidents.is_empty() { p { "Nothing happened that would need to be looked at." } }
+                        ol.many[run.incidents.len() > MAX_SEEN] { @for (number, _, incident) in of(0) { li { (self.incident_link(*number, place, incident)) } } }
                         @if run.incidents.len() > MAX_INCIDENTS { p { "and " (run.incidents.len() - MAX_INCIDENTS) " more" } }
+                    } @else if !run.incidents.is_empty() {
+                        div.other {
+                            b { (self.run_name(place)) } ": " (many) " "
+                            ol.brief { @for (number, _, incident) in of(place) { li { (self.incident_link(*number, place, incident)) } } }
+                            @if run.incidents.len() > MAX_INCIDENTS { " and " (run.incidents.len() - MAX_INCIDENTS) " more" }
+                        }
                     }
+                }
+            }
+        }
+    }
+
+    /// Whether clients were not served in it.
+    fn is_lost(&self, run: usize, incident: &Incident) -> bool {
+        let run = self.timeline.runs.get(run);
+        let clusters = run.into_iter().flat_map(|run| &run.clusters).filter(|lanes| lanes.cluster == incident.cluster);
+        clusters
+            .flat_map(|lanes| &lanes.addresses)
+            .flat_map(|address| &address.outages)
+            .any(|outage| outage.from <= incident.to && outage.to >= incident.from)
+    }
+
+    fn incident_link(&self, number: usize, run: usize, incident: &Incident) -> Markup {
+        let shown = View::around(incident, self.timeline);
+        let title = tidy(&incident.title, MAX_TEXT_CHARS);
+        let brief = run > 0;
+        html! {
+            a.lost[self.is_lost(run, incident)] href={ "#incident-" (number) } data-f=(self.at(shown.from)) data-w=(shown.width_ms) data-run=(run) {
+                time datetime=(incident.from) { (self.clock.second(incident.from)) }
+                @if brief { span.hidden { " " (title) } } @else {
+                    " " span { (title) }
+                    " " small { (tidy(&incident.cluster, MAX_NAME_CHARS)) ", " (length(ms_between(incident.from, incident.to))) }
                 }
             }
         }
@@ -229,7 +269,14 @@ impl<'a> Page<'a> {
                 (self.overview())
                 div.lanes {
                     div.axis aria-hidden="true" { @for tick in self.ticks(shown) { (tick) } }
-                    @for cluster in &self.marks.clusters { (self.cluster(cluster)) }
+                    @let (shown, others): (Vec<_>, Vec<_>) = self.marks.clusters.iter().partition(|one| one.has_incident || !self.has_incidents());
+                    @for cluster in shown { (self.cluster(cluster)) }
+                    @if !others.is_empty() {
+                        details.others {
+                            summary { (count(others.len(), "cluster", "clusters")) " without incidents" }
+                            @for cluster in others { (self.cluster(cluster)) }
+                        }
+                    }
                 }
                 div.panel hidden { }
                 (legend())
@@ -258,25 +305,25 @@ impl<'a> Page<'a> {
     }
 
     fn ticks(&self, shown: View) -> Vec<Markup> {
-        let (times, precise) = shown.ticks(MAX_TICKS);
-        let text = |at| if precise { self.clock.precise(at) } else { self.clock.second(at) };
+        let (times, step_ms) = shown.ticks(MAX_TICKS);
+        let text = |at| self.clock.label(at, step_ms);
         times.into_iter().map(|at| html! { div.tick style={ "--a:" (self.at(at)) } { span { (text(at)) } } }).collect()
     }
 
     fn cluster(&self, cluster: &ClusterMarks) -> Markup {
         html! {
             section.cluster {
-                h3 { "Cluster " (cluster.cluster) }
-                @for run in &cluster.runs { (self.run(run, cluster.runs.len() > 1)) }
+                @if cluster.runs.len() == 1 { h3 { "Cluster " (cluster.cluster) } }
+                @for run in &cluster.runs { (self.run(run, (cluster.runs.len() > 1).then_some(&cluster.cluster))) }
             }
         }
     }
 
-    fn run(&self, run: &RunMarks, named: bool) -> Markup {
+    fn run(&self, run: &RunMarks, of: Option<&String>) -> Markup {
         let name = self.run_name(run.run);
         html! {
-            div.run {
-                @if named { h4 { (name) } }
+            div.run data-run=(run.run) {
+                @if let Some(cluster) = of { h3 { (name) " " small { "cluster " (cluster) } } }
                 @for address in &run.addresses {
                     div.row.address {
                         div.label { b { (address.public_ip) } }
@@ -291,7 +338,7 @@ impl<'a> Page<'a> {
                     div.row.node {
                         div.label {
                             (letter(&node.name)) " " b { (node.name.name) }
-                            small { @if node.name.name != node.name.id { (node.name.id) " " } @if let Some(zone) = &node.zone { (zone) } }
+                            small { @if node.name.name != node.name.id { (tidy(&node.name.id, MAX_NAME_CHARS)) " " } @if let Some(zone) = &node.zone { (zone) } }
                         }
                         div.tracks {
                             (self.track("verdicts", &format!("what was thought of {}", node.name.name), &node.verdicts))
@@ -329,6 +376,21 @@ impl<'a> Page<'a> {
             }
         }
     }
+}
+
+/// As a Content-Security-Policy has it.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |group: &[u8]| {
+        let all =
+            (0..3).fold(0_usize, |all, place| all << 8 | usize::from(group.get(place).copied().unwrap_or_default()));
+        let digit = move |place: usize| {
+            let digit = DIGITS.get(all >> (18 - 6 * place) & 63).copied().unwrap_or_default();
+            if place > group.len() { '=' } else { char::from(digit) }
+        };
+        (0..4).map(digit).collect::<String>()
+    };
+    bytes.chunks(3).map(group).collect()
 }
 
 fn span(from_ms: u64, to_ms: u64) -> String {
@@ -382,5 +444,20 @@ fn legend() -> Markup {
             @for word in stretches { li { span class={ "s " (word) } { } " " @if word == "outage" { "no service" } @else { (word) } } }
             @for (look, text) in moments { li { span class={ "m " (class(look)) } { } " " (text) } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_as_rfc_4648_has_it() {
+        for (plain, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")]
+        {
+            assert_eq!(base64(plain.as_bytes()), text);
+        }
+        assert_eq!(base64(&[0xfb, 0xff, 0xfe]), "+//+");
     }
 }

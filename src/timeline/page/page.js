@@ -13,12 +13,14 @@
   const panel = picture.querySelector(".panel");
   const lanes = picture.querySelector(".lanes");
   const links = [...document.querySelectorAll("#incidents a")];
+  // "Next" stays with the run that the others are compared with, if anything happened in it.
+  const main = links.filter((link) => link.dataset.run === (links[0] || {}).dataset?.run);
   const tracks = [...picture.querySelectorAll(".track")];
   const MIN_WIDTH_MS = Math.min(all, 200);
   // The page's first labels are made of the same.
   const STEPS_MS = [100, 200, 500, 1e3, 2e3, 5e3, 1e4, 15e3, 3e4, 6e4, 12e4, 3e5, 6e5, 9e5, 18e5, 36e5, 72e5, 108e5, 216e5, 432e5, 864e5, 1728e5];
-  const MIN_TICK_PX = 86;
-  const dated = Math.floor(start / 864e5) !== Math.floor((start + all) / 864e5);
+  const PX_PER_CHAR = 8;
+  const dated = Math.floor(start / 864e5) !== Math.floor((start + all - 1) / 864e5);
 
   const make = (tag, name, text) => {
     const made = document.createElement(tag);
@@ -39,6 +41,8 @@
     return two(Math.floor(s / 86400), "d", Math.floor((s % 86400) / 3600), "h");
   };
 
+  const at = (mark, name) => Number(mark.style.getPropertyValue(name));
+
   // What is shown.
   const buttons = {};
   const draw = () => {
@@ -47,19 +51,27 @@
     style.setProperty("--f", from);
     style.setProperty("--w", width);
     shown.textContent = `${clock(from, 23)} to ${clock(from + width, 23)}, ${length(width)}`;
-    const fit = Math.max(1, axis.clientWidth / MIN_TICK_PX);
-    const step = STEPS_MS.find((one) => width / one <= fit) || width;
+    const digits = (one) => (one < 1e3 ? 23 : one < 6e4 ? 19 : 16);
+    const wide = (one) => (digits(one) - (dated ? 5 : 11) + 2) * PX_PER_CHAR;
+    const step = STEPS_MS.find((one) => (one / width) * axis.clientWidth >= wide(one)) || width;
     axis.querySelectorAll(".tick").forEach((tick) => tick.remove());
     for (let at = Math.ceil((start + from) / step) * step; at <= start + from + width; at += step) {
       const tick = make("div", "tick");
       tick.style.setProperty("--a", at - start);
-      tick.append(make("span", "", clock(at - start, step < 1e3 ? 23 : 19)));
+      tick.append(make("span", "", clock(at - start, digits(step))));
       axis.append(tick);
     }
     buttons.out.disabled = buttons.whole.disabled = width >= all;
     buttons.in.disabled = width <= MIN_WIDTH_MS;
     buttons.earlier.disabled = from <= 0;
     buttons.later.disabled = from + width >= all;
+    picture.querySelectorAll(".decisions").forEach((track) => {
+      const places = [...track.children].map((mark) => ((at(mark, "--a") - from) / width) * axis.clientWidth);
+      [...track.children].forEach((mark, index) => {
+        const room = Math.min(places[index + 1] ?? Infinity, axis.clientWidth) - places[index] - 28;
+        mark.style.setProperty("--room", room > 40 ? `${Math.min(room, 900)}px` : "0");
+      });
+    });
     links.forEach((link) => {
       if (Number(link.dataset.f) === from && Number(link.dataset.w) === width) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
@@ -83,10 +95,7 @@
     buttons[key] = made;
     tools.insertBefore(made, shown);
   };
-  const current = () => links.findIndex((link) => link.hasAttribute("aria-current"));
-  const incident = (index) => {
-    const link = links[(index + links.length) % links.length];
-    if (!link) return;
+  const incident = (link) => {
     show(Number(link.dataset.f), Number(link.dataset.w));
     choose(firstOf(link));
   };
@@ -95,12 +104,16 @@
   button("in", "+", "zoom in", () => zoom(0.5));
   button("out", "−", "zoom out", () => zoom(2));
   button("whole", "Whole", "show the whole stretch", () => show(0, all));
-  if (links.length > 1) button("next", "Next incident", "", () => incident(current() + 1));
+  if (main.length > 1) {
+    button("next", "Next incident", "", () => {
+      const current = main.findIndex((link) => link.hasAttribute("aria-current"));
+      incident(main[(current + 1) % main.length]);
+    });
+  }
 
   // What is told of a mark.
   let chosen = null;
   const guide = make("div", "guide");
-  const at = (mark, name) => Number(mark.style.getPropertyValue(name));
   const end = (mark) => (mark.classList.contains("m") ? at(mark, "--a") : at(mark, "--b"));
   const laneOf = (mark) => mark.closest(".row").querySelector(".label b").textContent;
   const tell = (mark) => {
@@ -119,10 +132,15 @@
       step.addEventListener("click", () => choose(other));
       steps.append(step);
     });
+    const close = make("button", "", "×");
+    close.type = "button";
+    close.setAttribute("aria-label", "close");
+    close.addEventListener("click", () => choose(null));
+    steps.append(close);
     const what = make("p", "what", `${laneOf(mark)}: ${mark.querySelector("b").textContent}`);
-    const when = make("p", "when", mark.querySelector("i").textContent);
+    what.append(" ", make("span", "when", mark.querySelector("i").textContent));
     const why = make("p", "why", mark.querySelector("span").textContent);
-    panel.append(steps, what, when, why);
+    panel.append(steps, what, why);
     const vetoes = mark.querySelectorAll("small");
     if (vetoes.length) {
       const list = make("ul");
@@ -147,7 +165,8 @@
   const firstOf = (link) => {
     const [begin, span] = [Number(link.dataset.f), Number(link.dataset.w)];
     const within = (mark) => at(mark, "--a") >= begin && at(mark, "--a") <= begin + span;
-    return [".m.move", ".s.outage", ".m.blocked", ".m.fault", ".m"].map((kind) => [...lanes.querySelectorAll(kind)].find(within)).find(Boolean);
+    const of = `.run[data-run="${link.dataset.run}"] `;
+    return [".m.move", ".s.outage", ".m.blocked", ".m.fault", ".m"].map((kind) => [...lanes.querySelectorAll(of + kind)].find(within)).find(Boolean);
   };
 
   const marks = (track) => [...track.children];
@@ -222,9 +241,9 @@
 
   // Links to incidents zoom; the address bar keeps which.
   const follow = (hash, scroll) => {
-    const index = links.findIndex((link) => link.getAttribute("href") === hash);
-    if (index < 0) return false;
-    incident(index);
+    const link = links.find((one) => one.getAttribute("href") === hash);
+    if (!link) return false;
+    incident(link);
     if (scroll) picture.scrollIntoView();
     return true;
   };

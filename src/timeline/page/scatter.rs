@@ -15,6 +15,46 @@ const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 44.0;
 const MARGIN: f64 = 18.0;
+/// About how wide a letter of a label is, and how high its line.
+const LETTER: f64 = 6.8;
+const LINE: f64 = 15.0;
+
+/// Where a label is written: beside its point, or not at all where another is in the way.
+struct Label {
+    x: f64,
+    y: f64,
+    class: &'static str,
+}
+
+/// Places labels, one after the other.
+#[derive(Default)]
+struct Labels(Vec<(f64, f64, f64, f64)>);
+
+impl Labels {
+    fn place(&mut self, text: &str, x: f64, y: f64) -> Option<Label> {
+        let width = text.chars().count() as f64 * LETTER;
+        let right = (x + 10.0, x + 10.0 + width, "");
+        let left = (x - 10.0 - width, x - 10.0, "end");
+        for (from, to, class) in [right, left] {
+            for up in [-7.0, 14.0, -22.0, 29.0] {
+                let (top, bottom) = (y + up - LINE + 4.0, y + up + 4.0);
+                let inside = from >= LEFT && to <= WIDTH && top >= 0.0 && bottom <= HEIGHT - BOTTOM;
+                let free = !self.0.iter().any(|(l, r, t, b)| from < *r && to > *l && top < *b && bottom > *t);
+                if inside && free {
+                    self.0.push((from, to, top, bottom));
+                    return Some(Label { x: if class.is_empty() { 10.0 } else { -10.0 }, y: up, class });
+                }
+            }
+        }
+        None
+    }
+
+    /// A point is in the way of labels.
+    fn keep_free(&mut self, x: f64, y: f64) {
+        self.0.push((x - 6.0, x + 6.0, y - 6.0, y + 6.0));
+    }
+}
+
 /// The drawing, and the same as a table.
 pub fn section(trade_off: &TradeOff) -> Markup {
     let points = trade_off.points.get(..MAX_POINTS).unwrap_or(&trade_off.points);
@@ -29,6 +69,27 @@ pub fn section(trade_off: &TradeOff) -> Markup {
     best.sort_by(|one, next| one.1.total_cmp(&next.1));
     let line: Vec<String> =
         best.iter().map(|(point, s)| format!("{:.1},{:.1}", x(*s), y(point.needless_per_day))).collect();
+    let mut labels = Labels::default();
+    moved.iter().for_each(|(point, s)| labels.keep_free(x(*s), y(point.needless_per_day)));
+    // The one that the others are compared with is named in any case, and drawn last.
+    let mut order: Vec<&(&TradePoint, f64)> = moved.iter().collect();
+    order.sort_by(|one, next| {
+        next.0
+            .current
+            .cmp(&one.0.current)
+            .then(is_best(next.0, points).cmp(&is_best(one.0, points)))
+            .then(one.1.total_cmp(&next.1))
+    });
+    let mut drawn: Vec<_> = order
+        .into_iter()
+        .map(|(point, s)| {
+            let name = tidy(&point.name, MAX_NAME_CHARS);
+            let (x, y) = (x(*s), y(point.needless_per_day));
+            let named = point.current || is_best(point, points);
+            (*point, x, y, named.then(|| labels.place(&name, x, y)).flatten().map(|label| (label, name)))
+        })
+        .collect();
+    drawn.reverse();
     html! {
         section #tradeoff {
             h2 { "Speed against needless moves" }
@@ -45,12 +106,12 @@ pub fn section(trade_off: &TradeOff) -> Markup {
                 text.middle x=(place((LEFT + WIDTH - MARGIN) / 2.0)) y=(place(HEIGHT - 6.0)) { "median outage, seconds" }
                 text.middle x=(place(-(HEIGHT - BOTTOM) / 2.0)) y="14" transform="rotate(-90)" { "needless moves a day" }
                 polyline.best points=(line.join(" ")) { }
-                @for (point, s) in &moved {
+                @for (point, x, y, label) in &drawn {
                     @let told = format!("{}: outage {}, {} needless moves a day", tidy(&point.name, MAX_NAME_CHARS), length(point.outage_ms.unwrap_or_default()), number(point.needless_per_day));
                     @let kind = if point.current { "point current" } else if is_best(point, points) { "point on" } else { "point" };
-                    g class=(kind) tabindex="0" role="img" aria-label=(told) transform={ "translate(" (place(x(*s))) " " (place(y(point.needless_per_day))) ")" } {
+                    g class=(kind) tabindex="0" role="img" aria-label=(told) transform={ "translate(" (place(*x)) " " (place(*y)) ")" } {
                         @if point.current { path d="M0-8 8 0 0 8-8 0Z" { } } @else { circle r="5" { } }
-                        @if point.current || is_best(point, points) { text x="10" y="-7" { (tidy(&point.name, MAX_NAME_CHARS)) } }
+                        @if let Some((label, name)) = label { text class=(label.class) x=(label.x) y=(label.y) { (name) } }
                     }
                 }
             }
