@@ -28,6 +28,10 @@ check-infra: ## Check the templates, as far as that goes without AWS; wants Node
 check-agent: ## Try the agent's packages and units on a real systemd, in an emulated machine; wants root and ten minutes
 	tests/systemd/run.sh
 
+check-page: ## Open the HTML pages in a headless Chromium; wants Debian's chromium and chromium-driver
+	RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --locked --test it page::
+	python3 tests/page/check.py $${CARGO_TARGET_DIR:-target}/tmp/pages
+
 soak: ## Simulate on and on, from seeds, until stopped
 	cargo run --locked --no-default-features --example soak
 
@@ -38,4 +42,4 @@ mutants: ## Plant bugs, and let the simulation look for them
 .venv/installed: tests/requirements.txt tests/tools/venv.sh
 	tests/tools/venv.sh
 
-.PHONY: help demo test lint deny package check-infra check-agent soak mutants
+.PHONY: help demo test lint deny package check-infra check-page check-agent soak mutants

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::aws::AwsCloud;
 use crate::core::event::{self, BadRequest, Request, Trigger};
+use crate::core::log::Record;
 use crate::core::model::CloudError;
 use crate::core::report::Report;
 use crate::core::time::Time;
@@ -109,8 +110,8 @@ impl Function {
         };
         let mut watch = Watch::new(triggers, settings.clone(), now, deadline);
         let stop = std::future::pending();
-        let ending =
-            drive(&mut watch, cloud, &self.prober, clock, stop, |record| self.logging.tell(record, clock.now())).await;
+        let tell = |record: &Record| self.logging.tell(record, Some(&event.context.request_id), clock.now());
+        let ending = drive(&mut watch, cloud, &self.prober, clock, stop, tell).await;
         let report = match ending {
             Ending::Report(report) => report,
             Ending::BadRequest(bad) => return Err(bad.into()),

@@ -59,6 +59,7 @@
 //! | [`probe`] | probes on real sockets | connects to nothing but the target; no node can make it exceed its time, bytes or sockets |
 //! | [`sim`] | worlds in virtual time | decides and judges nothing; no wall clock, no thread |
 //! | [`timeline`] | what happened, lane by lane, for people | plain data, and ways to show it |
+//! | [`timeline::page`] | that as one HTML page; [`timeline::text`]: in the terminal | text from outside becomes markup nowhere; nothing is fetched |
 //! | [`demo`] | `eipwatch demo` | stages nothing: what it tells of eipwatch are log records |
 //! | `agent` (Linux) | the node agent: local checks, a heartbeat in its own instance's tag | reads nothing of EC2 and moves nothing; its only call writes its one tag. `agent::beat` decides, and knows no clock |
 //! | [`mod@env`] | variables, beside what they set | what cannot be read is an error, never a default |
@@ -103,7 +104,7 @@
 //! [`core::watch::MAX_PROBES`], [`core::watch::ASSOCIATE_BURST`], [`core::watch::ASSOCIATE_PER_SECOND`], [`core::watch::MAX_TAGGING`],
 //! [`core::watch::MAX_TAG_TRIES`], [`core::watch::MAX_RESOURCES`], [`core::watch::VERIFY_FOR`], [`core::watch::ROUND`],
 //! [`core::verdict::MAX_PROBES_PER_CHECK`], [`core::model::MAX_IDS`], [`core::event::MAX_SNS_RECORDS`], [`core::event::MAX_INSTANCES`],
-//! [`core::tags::MAX_MOVES_KEPT`], [`probe::MAX_HEAD_BYTES`], [`env::MAX_WATCH_SECONDS`], and `MAX_TRIES` in `core/watch/moving.rs`, `MAX_BISECT_CALLS` and
+//! [`core::tags::MAX_MOVES_KEPT`], [`timeline::page::MAX_PAGE_BYTES`], [`probe::MAX_HEAD_BYTES`], [`env::MAX_WATCH_SECONDS`], and `MAX_TRIES` in `core/watch/moving.rs`, `MAX_BISECT_CALLS` and
 //! `MAX_OPTIONAL_TRIES` in `core/watch/looks.rs`. The values that operators meet are in `docs/reference.md`.
 //!
 //! # How to add …
@@ -138,5 +139,7 @@ pub mod logging;
 pub mod network;
 pub mod outage;
 pub mod probe;
+pub mod replay;
 pub mod sim;
+pub mod simulate;
 pub mod timeline;

@@ -7,7 +7,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::core::log::{Level, Record};
+use crate::core::log::{Level, Line, Record};
 use crate::core::time::Time;
 use crate::env::{BadVariable, LOG};
 
@@ -15,14 +15,6 @@ use crate::env::{BadVariable, LOG};
 #[derive(Clone, Debug)]
 pub struct Logging {
     targets: Targets,
-}
-
-#[derive(Serialize)]
-struct Line<'a> {
-    timestamp: Time,
-    level: &'static str,
-    #[serde(flatten)]
-    record: &'a Record,
 }
 
 impl Logging {
@@ -57,16 +49,9 @@ impl Logging {
     }
 
     /// Writes a record, if its level is logged. A log that can't be written is no reason to stop.
-    pub fn tell(&self, record: &Record, now: Time) {
-        let level = record.level();
-        if self.enabled(level) {
-            let name = match level {
-                Level::Debug => "DEBUG",
-                Level::Info => "INFO",
-                Level::Warn => "WARN",
-                Level::Error => "ERROR",
-            };
-            self.line(&Line { timestamp: now, level: name, record });
+    pub fn tell(&self, record: &Record, request_id: Option<&str>, now: Time) {
+        if self.enabled(record.level()) {
+            self.line(&Line::new(record, request_id, now));
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Outage {
     pub lost: usize,
     /// How long the longest outage was, in milliseconds; zero if no request was lost.
     pub outage_ms: u64,
+    /// How long after the beginning of the span that one began, in milliseconds.
+    pub outage_after_ms: u64,
 }
 
 /// A client's record of requests, in the order of their ends.
@@ -62,11 +64,12 @@ impl Tries {
         let length = lost.iter().map(|one| {
             let before = good.iter().rev().find(|done| **done <= one.sent).copied().unwrap_or(from);
             let after = good.iter().find(|done| **done > one.sent).copied().unwrap_or(until);
-            after.saturating_duration_since(before)
+            (after.saturating_duration_since(before), before)
         });
-        let length: Duration = length.max().unwrap_or_default();
-        let outage_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-        Outage { asked: within.len(), lost: lost.len(), outage_ms }
+        let (length, began) = length.max_by_key(|(length, _)| *length).unwrap_or((Duration::ZERO, from));
+        let ms = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        let outage_after_ms = ms(began.saturating_duration_since(from));
+        Outage { asked: within.len(), lost: lost.len(), outage_ms: ms(length), outage_after_ms }
     }
 }
 
@@ -99,10 +102,10 @@ mod tests {
             ],
         );
         let all = tries.outage(start, start + Duration::from_secs(1));
-        assert_eq!(all, Outage { asked: 6, lost: 2, outage_ms: 60 });
+        assert_eq!(all, Outage { asked: 6, lost: 2, outage_ms: 60, outage_after_ms: 22 });
         assert_eq!(tries.newest_good().unwrap().by.as_deref(), Some("b"));
         let after = tries.outage(start + Duration::from_millis(70), start + Duration::from_secs(1));
-        assert_eq!(after, Outage { asked: 2, lost: 0, outage_ms: 0 });
+        assert_eq!(after, Outage { asked: 2, lost: 0, outage_ms: 0, outage_after_ms: 0 });
     }
 
     #[test]

@@ -5,14 +5,8 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_ec2::config::ProvideCredentials;
-use aws_sdk_ec2::config::http::HttpRequest;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::HttpConnector;
-use http_body_util::{BodyExt, Limited};
+
+use super::signed::{self, Answer};
 
 /// How long the function may take: Lambda's own limit is 15 minutes, one command takes less than one.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -20,8 +14,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 const CONFIGURATION_LIMIT: Duration = Duration::from_secs(10);
 /// The largest answer that Lambda gives.
 const MAX_ANSWER_BYTES: usize = 6 << 20;
-/// How much of an answer that cannot be read is shown.
-const MAX_SHOWN_CHARS: usize = 300;
 
 /// What became of an invocation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +22,6 @@ pub enum Invoked {
     Answered(Vec<u8>),
     /// The function failed; its error as JSON, with `errorType` and `errorMessage`.
     Failed(Vec<u8>),
-}
-
-/// What Lambda answered.
-struct Answer {
-    failed: bool,
-    body: Vec<u8>,
 }
 
 /// A Lambda function.
@@ -58,7 +44,7 @@ impl Function {
     /// It was not invoked, or whether it was is not known: a sentence that says why.
     pub async fn invoke(&self, payload: &str) -> Result<Invoked, String> {
         match tokio::time::timeout(LIMIT, self.send("POST", "invocations", payload)).await {
-            Ok(answer) => answer.map(|answer| match answer.failed {
+            Ok(answer) => answer.map(|answer| match answer.function_error {
                 true => Invoked::Failed(answer.body),
                 false => Invoked::Answered(answer.body),
             }),
@@ -79,91 +65,28 @@ impl Function {
     }
 
     async fn send(&self, method: &str, what: &str, payload: &str) -> Result<Answer, String> {
-        let region = self.config.region().ok_or("no Region is set: set AWS_REGION, or AWS_PROFILE")?;
-        let provider = self.config.credentials_provider().ok_or("there are no credentials")?;
-        let credentials = provider
-            .provide_credentials()
-            .await
-            .map_err(|error| format!("there are no credentials: {}", chain(&error)))?;
-        let uri = format!("{}/2015-03-31/functions/{}/{what}", self.endpoint(region.as_ref()), escape(&self.name));
-
+        let region = signed::region(&self.config)?;
+        let uri = format!("{}/2015-03-31/functions/{}/{what}", self.endpoint(&region), escape(&self.name));
         let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
-        let identity = credentials.into();
-        let settings = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(region.as_ref())
-            .name("lambda")
-            .time(std::time::SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|error| format!("the request cannot be signed: {error}"))?;
-        let signable = SignableRequest::new(method, &uri, headers.into_iter(), SignableBody::Bytes(payload.as_bytes()))
-            .map_err(|error| format!("the request cannot be signed: {}", chain(&error)))?;
-        let signed = sign(signable, &settings.into())
-            .map_err(|error| format!("the request cannot be signed: {}", chain(&error)))?;
-        let (instructions, _) = signed.into_parts();
-        let (signatures, _) = instructions.into_parts();
-
-        let mut request = HttpRequest::empty();
-        request.set_method(method).map_err(|error| chain(&error))?;
-        request.set_uri(uri.as_str()).map_err(|error| format!("'{uri}' is no URL: {}", chain(&error)))?;
-        *request.body_mut() = payload.as_bytes().to_vec().into();
-        for (name, value) in headers {
-            request.headers_mut().insert(name, value);
-        }
-        for signature in &signatures {
-            request.headers_mut().insert(signature.name(), signature.value().to_owned());
-        }
-
-        let connector = Connector::builder()
-            .proxy_config(ProxyConfig::from_env())
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .build();
-        let response =
-            connector.call(request).await.map_err(|error| format!("{uri} cannot be reached: {}", chain(&error)))?;
-        let status = response.status().as_u16();
-        let failed = response.headers().get("x-amz-function-error").is_some();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
-        let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes().to_vec();
-        match status {
-            200 => Ok(Answer { failed, body }),
-            _ => Err(format!(
+        let request = signed::Request { service: "lambda", method, uri: &uri, headers: &headers, body: payload };
+        let answer = signed::send(&self.config, request, MAX_ANSWER_BYTES).await?;
+        match answer.status {
+            200 => Ok(answer),
+            status => Err(format!(
                 "{}. Nothing was changed. See that name and Region are right (--function, AWS_REGION), and that you may do this",
-                refusal(status, &body)
+                refusal(status, &answer.body)
             )),
         }
     }
 
     fn endpoint(&self, region: &str) -> String {
-        let own = std::env::var("AWS_ENDPOINT_URL_LAMBDA").ok().filter(|url| !url.is_empty());
-        match own.or_else(|| self.config.endpoint_url().map(str::to_owned)) {
-            Some(url) => url.trim_end_matches('/').to_owned(),
-            None if self.config.use_dual_stack() == Some(true) => format!("https://lambda.{region}.api.aws"),
-            None if region.starts_with("cn-") => format!("https://lambda.{region}.amazonaws.com.cn"),
-            None => format!("https://lambda.{region}.amazonaws.com"),
-        }
+        signed::endpoint(&self.config, "LAMBDA", "lambda", region)
     }
 }
 
 /// Lambda's own words for why it did not invoke the function.
 fn refusal(status: u16, body: &[u8]) -> String {
-    let message = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|body| {
-        let message = body.get("Message").or_else(|| body.get("message"))?;
-        message.as_str().map(str::to_owned)
-    });
-    let message = message.unwrap_or_else(|| String::from_utf8_lossy(body).chars().take(MAX_SHOWN_CHARS).collect());
-    format!("Lambda refuses ({status}): {message}")
-}
-
-/// The error and what is behind it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
+    format!("Lambda refuses ({status}): {}", signed::words(body))
 }
 
 /// A name or ARN as one piece of a path.

@@ -7,8 +7,10 @@ mod call;
 mod convert;
 mod error;
 pub mod invoke;
+pub mod logs;
 mod metadata;
 mod network;
+mod signed;
 #[cfg(test)]
 mod tests;
 

@@ -9,6 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::core::event;
 use crate::core::model::{ClusterName, InstanceId};
 use crate::core::tags::{self, Check};
+use crate::core::time::Time;
+use crate::simulate::scenario::policy_of;
+use crate::simulate::vary;
 
 /// Beneath every help text: what a script needs to know.
 const AFTER_HELP: &str = "\
@@ -148,10 +151,68 @@ pub enum Command {
         /// What to ask through the address, such as http:80/; else the cluster's check
         #[arg(long, value_name = "CHECK", value_parser = one_check)]
         probe: Option<Check>,
+        /// Write it as one HTML page, too, that needs nothing else
+        #[arg(long, value_name = "FILE")]
+        html: Option<std::path::PathBuf>,
         #[command(flatten)]
         consent: Consent,
         #[command(flatten)]
         output: Output,
+    },
+    /// Play a failure in virtual time, without AWS, and compare policies
+    Simulate {
+        /// A scenario file (TOML), or the name of one that comes with eipwatch; --list tells them
+        #[arg(value_name = "SCENARIO", required_unless_present = "list")]
+        scenario: Option<String>,
+        /// Compare this policy: pairs over the scenario's own, such as 'fall=2 timeout=500ms'; repeatable
+        #[arg(long, value_name = "POLICY", value_parser = policy)]
+        policy: Vec<String>,
+        /// Compare all combinations of these values, such as fall=1..5 or interval=500ms,1s; repeatable
+        #[arg(long, value_name = "KEY=VALUES", value_parser = vary::values)]
+        vary: Vec<Vec<String>>,
+        /// Another seed for what comes by chance
+        #[arg(long, value_name = "NUMBER")]
+        seed: Option<u64>,
+        /// Tell the scenarios that come with eipwatch
+        #[arg(long, conflicts_with_all = ["show", "policy", "vary", "seed", "html"])]
+        list: bool,
+        /// Print the scenario's file, to be changed and played
+        #[arg(long, conflicts_with_all = ["policy", "vary", "seed", "json", "html"])]
+        show: bool,
+        /// Write the log, too, that the function would have written, under the scenario's own policy
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "show"])]
+        log: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        picture: Picture,
+    },
+    /// Show from the function's log what it saw and why it acted, and decide again under another policy
+    Replay {
+        /// The log: a file, or - for standard input
+        #[arg(value_name = "LOG", required_unless_present = "function", conflicts_with = "function")]
+        log: Option<String>,
+        /// Decide again under this policy: pairs over the one in force, such as 'fall=2'; repeatable
+        #[arg(long, value_name = "POLICY", value_parser = policy)]
+        policy: Vec<String>,
+        /// Only this cluster
+        #[arg(long, value_name = "NAME", value_parser = tags::cluster_name)]
+        cluster: Option<ClusterName>,
+        /// Read the log of this deployed function from CloudWatch Logs
+        #[arg(long, value_name = "NAME")]
+        function: Option<String>,
+        /// With --function: the log group, where it is not /aws/lambda/NAME
+        #[arg(long, value_name = "NAME", requires = "function")]
+        log_group: Option<String>,
+        /// Only the last so much of it, such as 2h
+        #[arg(long, value_name = "TIME", value_parser = length, conflicts_with_all = ["from", "to"])]
+        since: Option<Duration>,
+        /// Only from then on, such as 2026-11-22T07:30:00Z
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        from: Option<Time>,
+        /// Only until then
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        to: Option<Time>,
+        #[command(flatten)]
+        picture: Picture,
     },
     /// Do what the function does, outside Lambda, until Ctrl-C or SIGTERM
     Watch {
@@ -217,6 +278,33 @@ pub struct Output {
     pub function: Option<String>,
 }
 
+/// How to show a timeline.
+#[derive(Debug, Args)]
+pub struct Picture {
+    /// One JSON document on standard output
+    #[arg(long)]
+    pub json: bool,
+    /// Write it as one HTML page, too, that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<std::path::PathBuf>,
+}
+
+fn policy(text: &str) -> Result<String, String> {
+    policy_of(text)?;
+    Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .ok()
+        .filter(|length| !length.is_zero())
+        .ok_or_else(|| "a length of time, such as 2h or 90m".to_owned())
+}
+
+fn instant(text: &str) -> Result<Time, String> {
+    Time::parse(text).ok_or_else(|| "a time such as 2026-11-22T07:30:00Z".to_owned())
+}
+
 fn one_check(text: &str) -> Result<Check, String> {
     match tags::checks(text) {
         (checks, wrong) if wrong.is_empty() => match checks.as_slice() {
@@ -267,6 +355,14 @@ mod tests {
             &["status", "--json", "--watch"],
             &["status", "web", "--cluster", "web"],
             &["status", "--every", "2s"],
+            &["simulate"],
+            &["simulate", "crash", "--policy", "fall=0"],
+            &["simulate", "crash", "--policy", "fal=2"],
+            &["simulate", "crash", "--vary", "fall"],
+            &["replay"],
+            &["replay", "a.log", "--function", "f"],
+            &["replay", "-", "--since", "2h", "--from", "2026-11-22T07:30:00Z"],
+            &["replay", "-", "--from", "yesterday"],
         ] {
             let typed = std::iter::once("eipwatch").chain(typed.iter().copied());
             assert!(Cli::try_parse_from(typed.clone()).is_err(), "{:?}", typed.collect::<Vec<_>>());

@@ -25,6 +25,9 @@ use crate::core::time::Time;
 use crate::drive::{Clock, SystemClock};
 use crate::outage::{Outage, Tries, Try};
 use crate::probe::Prober;
+use crate::timeline::{
+    self, AddressLane, ClusterLanes, Figures, Hold, Incident, Moment, NodeLane, Run, Stretch, Timeline,
+};
 
 /// The pace of the requests: 20 a second.
 const REQUEST_EVERY: Duration = Duration::from_millis(50);
@@ -377,7 +380,7 @@ impl<B: Backend, T: Fn(&str)> Drill<'_, B, T> {
 }
 
 fn in_words(of: &ClusterReport, leg: &Leg) -> String {
-    let Outage { asked, lost, outage_ms } = &leg.outage;
+    let Outage { asked, lost, outage_ms, .. } = &leg.outage;
     let outage = match lost {
         0 => format!("none of {asked} requests lost"),
         lost => {
@@ -425,6 +428,106 @@ pub fn render(report: &DrillReport, page: Page) -> String {
         Some(error) => page.wrap(&mut out, "  ", Some(Tone::Bad), &format!("FAILED: {error}")),
     }
     out
+}
+
+/// What happened, lane by lane.
+pub fn timeline(report: &DrillReport) -> Timeline {
+    let (from, to) = (report.began, report.ended);
+    let named = |id: &InstanceId| {
+        let node = report.before.nodes.iter().find(|node| node.id == *id);
+        node.and_then(|node| node.name.clone()).unwrap_or_else(|| id.to_string())
+    };
+    let mut figures = Figures::default();
+    let (mut decisions, mut outages, mut incidents) = (Vec::new(), Vec::new(), Vec::new());
+    let mut held: Vec<Hold> = Vec::new();
+    if let Some(first) = report.moves.first() {
+        held.push(Hold {
+            from,
+            to,
+            node: Some(first.from.to_string()),
+            why: None,
+            text: "It was there already.".to_owned(),
+        });
+    }
+    for leg in &report.moves {
+        let way = leg.way;
+        let moved = leg.to.as_ref().zip(leg.took_ms);
+        let text = match &leg.to {
+            Some(to) => format!("{way}: from {} to {}. {}", named(&leg.from), named(to), in_words(&report.before, leg)),
+            None => format!("{way}: {}", in_words(&report.before, leg)),
+        };
+        let kind = if moved.is_some() { "manual" } else { "refused" };
+        decisions.push(Moment { at: leg.at, kind: kind.to_owned(), text: text.clone(), vetoes: Vec::new() });
+        let mut over = leg.at;
+        if let Some((node, took_ms)) = moved {
+            over = leg.at + Duration::from_millis(took_ms);
+            if let Some(last) = held.last_mut() {
+                last.to = over;
+            }
+            held.push(Hold {
+                from: over,
+                to,
+                node: Some(node.to_string()),
+                why: Some("manual".to_owned()),
+                text: text.clone(),
+            });
+            figures.moves += 1;
+        } else {
+            figures.failed += 1;
+        }
+        if leg.outage.lost > 0 {
+            let begin = leg.at + Duration::from_millis(leg.outage.outage_after_ms);
+            let end = begin + Duration::from_millis(leg.outage.outage_ms);
+            let lost = format!("{} of {} requests through the address were lost.", leg.outage.lost, leg.outage.asked);
+            outages.push(timeline::Outage { from: begin, to: end, text: lost });
+            figures.outage_ms.push(leg.outage.outage_ms);
+            over = over.max(end);
+        }
+        let cluster = report.cluster.to_string();
+        incidents.push(Incident { from: leg.at, to: over, cluster, title: text });
+    }
+    let nodes = report.before.nodes.iter().map(|node| {
+        let after = report.after.as_ref().and_then(|after| after.nodes.iter().find(|one| one.id == node.id));
+        let turned = after.filter(|after| after.verdict != node.verdict);
+        let told = |node: &NodeReport, from, to| Stretch {
+            from,
+            to,
+            verdict: node.verdict,
+            beside: node.leaving.as_ref().map(|leaving| format!("leaving ({leaving})")),
+            text: node.evidence.iter().map(|one| format!("{}: {}", one.check, one.text)).collect::<Vec<_>>().join("; "),
+        };
+        let until = turned.map_or(to, |_| report.moves.last().map_or(to, |leg| leg.at));
+        NodeLane {
+            id: node.id.to_string(),
+            name: node.name.clone(),
+            zone: node.az.clone(),
+            verdicts: std::iter::once(told(node, from, until))
+                .chain(turned.map(|after| told(after, until, to)))
+                .collect(),
+            evidence: Vec::new(),
+        }
+    });
+    let lane = AddressLane { public_ip: report.address.to_string(), held, outages, decisions };
+    let lanes = ClusterLanes { cluster: report.cluster.to_string(), addresses: vec![lane], nodes: nodes.collect() };
+    let text = match &report.error {
+        None => "Passed: the address went there and back.".to_owned(),
+        Some(error) => format!("FAILED: {error}"),
+    };
+    Timeline {
+        title: format!("Drill of {} in cluster {}", report.address, report.cluster),
+        notes: vec![
+            format!(
+                "Outages are what a client saw from here, who asked {} through the address {} times a second; of each move the longest is shown.",
+                report.probe, report.requests_per_s
+            ),
+            "A new holder is shown from when EC2 showed it. Verdicts are those before and after the drill.".to_owned(),
+        ],
+        from,
+        to,
+        runs: vec![Run { name: "as it was".to_owned(), text, figures, clusters: vec![lanes], incidents }],
+        trade_off: None,
+        near: None,
+    }
 }
 
 #[cfg(test)]
@@ -513,6 +616,18 @@ mod tests {
         }
         let text = render(&report, Page { paint: Paint::PLAIN, width: 80 });
         assert!(text.contains("Passed: the address went there and back."), "{text}");
+        // The same as a timeline: three holders in a row, two outages that begin no earlier than their moves.
+        let shown = timeline(&report);
+        let lane = &shown.runs[0].clusters[0].addresses[0];
+        let holders: Vec<_> = lane.held.iter().map(|hold| hold.node.as_deref().unwrap()).collect();
+        assert_eq!(holders, [&*scene.nodes[0], &*scene.nodes[1], &*scene.nodes[0]]);
+        assert!(lane.held.iter().zip(&lane.held[1..]).all(|(one, next)| one.to == next.from), "{lane:#?}");
+        assert_eq!(lane.outages.len(), 2);
+        for (outage, leg) in lane.outages.iter().zip(&report.moves) {
+            assert!(outage.from >= leg.at && outage.to <= shown.to, "{leg:#?}");
+            assert_eq!(outage.to.since(outage.from).as_millis(), u128::from(leg.outage.outage_ms));
+        }
+        assert_eq!((shown.runs[0].figures.moves, shown.runs[0].incidents.len()), (2, 2));
     }
 
     #[test]

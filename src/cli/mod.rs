@@ -10,7 +10,10 @@ pub mod drill;
 pub mod metrics;
 pub mod paint;
 pub mod render;
+pub mod replay;
+pub mod simulate;
 pub mod standing;
+pub mod timeline;
 pub mod watch;
 
 use std::io::Write;
@@ -26,6 +29,7 @@ use args::{Cli, Command, Consent, DemoNode, Output};
 use ask::{Backend, Failed, Prospect};
 use render::Page;
 use standing::Standing;
+use timeline::Wrong;
 
 /// It failed.
 const FAILED: u8 = 1;
@@ -82,9 +86,35 @@ async fn run(command: Command) -> ExitCode {
         Command::Doctor { cluster, json, function } => {
             return code_of(backend::doctor(cluster.name(), json, function).await);
         }
-        Command::Drill { cluster, address, to, probe, consent, output } => {
+        Command::Simulate { scenario, policy, vary, seed, list, show, log, picture } => {
+            let scenario = scenario.unwrap_or_default();
+            let order = simulate::Order { scenario, policies: policy, vary, seed, log };
+            return told(if list {
+                Ok(list_scenarios(picture.json))
+            } else if show {
+                simulate::text_of(&order.scenario).map(|text| put(text.as_bytes()))
+            } else {
+                play(&order, &picture)
+            });
+        }
+        Command::Replay { log, policy, cluster, function, log_group, since, from, to, picture } => {
+            let mut order = replay::Order { policies: policy, cluster, from, to, since };
+            let log = match (log, function) {
+                (Some(name), _) => replay::log_of(&name).map(|log| (log, name)),
+                (None, name) => {
+                    let name = name.unwrap_or_default();
+                    let group = log_group.unwrap_or_else(|| format!("/aws/lambda/{name}"));
+                    // The time is asked for there.
+                    (order.from, order.to, order.since) = (None, None, None);
+                    backend::function_log(&group, since, from, to).await.map(|log| (log, group))
+                }
+            };
+            return told(log.and_then(|(log, name)| show_replay(log, &order, &name, &picture)));
+        }
+        Command::Drill { cluster, address, to, probe, html, consent, output } => {
             let order = drill::Order { cluster: cluster.name(), address, to, probe };
-            let run = async |backend: &backend::Aws| rehearse(backend, &order, &consent, output.json).await;
+            let picture = args::Picture { json: output.json, html };
+            let run = async |backend: &backend::Aws| rehearse(backend, &order, &consent, &picture).await;
             return code_of(backend::with(&output, run).await);
         }
         Command::Status { cluster, watch, every, output } => {
@@ -113,6 +143,55 @@ async fn run(command: Command) -> ExitCode {
     };
     let json = output.json;
     code_of(backend::with(&output, async |backend| manual(backend, &command, &consent, json).await).await)
+}
+
+fn told(outcome: Result<ExitCode, Wrong>) -> ExitCode {
+    outcome.unwrap_or_else(|wrong| {
+        // An example in it keeps its lines.
+        let text: Vec<String> = wrong.to_string().lines().map(render::clean).collect();
+        eprintln!("eipwatch: {}", text.join("\n"));
+        ExitCode::from(wrong.code())
+    })
+}
+
+fn list_scenarios(json: bool) -> ExitCode {
+    let names: Vec<&str> = crate::simulate::CLASSICS.iter().map(|(name, _)| *name).collect();
+    put(if json { to_json(&names) } else { simulate::list(Page::for_stdout()) }.as_bytes())
+}
+
+/// Plays a scenario and shows what came of it.
+fn play(order: &simulate::Order, picture: &args::Picture) -> Result<ExitCode, Wrong> {
+    let began = std::time::Instant::now();
+    let (shown, played) = simulate::run(order)?;
+    if let Some(path) = &picture.html {
+        timeline::write_page(&shown, path)?;
+    }
+    if picture.json {
+        return Ok(put(to_json(&shown).as_bytes()));
+    }
+    let page = Page::for_stdout();
+    let days = shown.to.since(shown.from).as_secs_f64() / 86_400.0;
+    let mut text = timeline::text(&shown, page);
+    if shown.trade_off.is_some() {
+        text.push('\n');
+        text.push_str(&simulate::table(&played, days, page));
+    }
+    eprint!("{}", simulate::effort(&played, began.elapsed()));
+    Ok(put(text.as_bytes()))
+}
+
+/// Shows a log, and what would have been decided under other policies.
+fn show_replay(
+    log: crate::replay::read::Log,
+    order: &replay::Order,
+    name: &str,
+    picture: &args::Picture,
+) -> Result<ExitCode, Wrong> {
+    let shown = replay::run(log, order, name)?;
+    if let Some(path) = &picture.html {
+        timeline::write_page(&shown, path)?;
+    }
+    Ok(put(if picture.json { to_json(&shown) } else { timeline::text(&shown, Page::for_stdout()) }.as_bytes()))
 }
 
 fn code_of(outcome: Result<Standing, Failed>) -> ExitCode {
@@ -187,8 +266,15 @@ async fn rehearse(
     backend: &impl Backend,
     order: &drill::Order,
     consent: &Consent,
-    json: bool,
+    picture: &args::Picture,
 ) -> Result<Standing, Failed> {
+    if let Some(path) = &picture.html {
+        // Found out before anything moves.
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.map_err(|error| {
+            Failed::NoAnswer(format!("{} cannot be written: {error}. Nothing was changed", path.display()))
+        })?;
+    }
     let plan = match drill::plan(backend, order).await? {
         Ok(plan) => plan,
         Err(why) => {
@@ -201,8 +287,11 @@ async fn rehearse(
     }
     let tell = |text: &str| eprintln!("{}", render::clean(text));
     let report = drill::run(backend, &crate::probe::Sockets::new(), plan, stop_signal(), tell).await;
-    let text = if json { to_json(&report) } else { drill::render(&report, Page::for_stdout()) };
+    let text = if picture.json { to_json(&report) } else { drill::render(&report, Page::for_stdout()) };
     put(text.as_bytes());
+    if let Some(path) = &picture.html {
+        timeline::write_page(&drill::timeline(&report), path).map_err(|wrong| Failed::NoAnswer(wrong.to_string()))?;
+    }
     Ok(if report.ok { Standing::Well } else { Standing::Failed })
 }
 
@@ -285,6 +374,7 @@ mod backend {
     use std::cell::RefCell;
     use std::net::SocketAddr;
     use std::rc::Rc;
+    use std::time::Duration;
 
     use serde_json::Value;
     use tokio::net::TcpListener;
@@ -299,6 +389,7 @@ mod backend {
     use crate::core::log::Record;
     use crate::core::model::ClusterName;
     use crate::core::report::Report;
+    use crate::core::time::Time;
     use crate::drive::{Clock, SystemClock};
     use crate::env;
     use crate::logging::Logging;
@@ -399,6 +490,22 @@ mod backend {
         Ok(diagnoses.standing())
     }
 
+    /// How much of a function's log is read where nobody says.
+    const USUAL_LENGTH: Duration = Duration::from_secs(3_600);
+
+    /// A deployed function's log.
+    pub async fn function_log(
+        group: &str,
+        since: Option<Duration>,
+        from: Option<Time>,
+        to: Option<Time>,
+    ) -> Result<crate::replay::read::Log, super::Wrong> {
+        let now = crate::drive::SystemClock::start().now();
+        let to = to.unwrap_or(now);
+        let from = from.unwrap_or_else(|| to - since.unwrap_or(USUAL_LENGTH));
+        crate::aws::logs::read(group, from, to).await.map_err(super::Wrong::Failed)
+    }
+
     pub async fn watch(metrics: Option<SocketAddr>) -> Result<Standing, Failed> {
         let here = here().await?;
         let logging = Logging::parse(std::env::var(env::LOG).ok().as_deref())
@@ -409,7 +516,7 @@ mod backend {
         };
         logging.install();
         let measured = Rc::new(RefCell::new(Metrics::default()));
-        let tell = |record: &Record, clock: &SystemClock| logging.tell(record, clock.now());
+        let tell = |record: &Record, clock: &SystemClock| logging.tell(record, None, clock.now());
         let ended = |report: &Report, effort, now| measured.borrow_mut().take(report, effort, now);
         let watch = super::watch::run(&here, super::stop_signal(), tell, ended);
         match listener {
@@ -439,12 +546,14 @@ mod backend {
 #[cfg(not(feature = "aws"))]
 mod backend {
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     use super::ask::{Backend, Failed};
     use super::{Output, Standing};
     use crate::core::event::Command;
     use crate::core::model::ClusterName;
     use crate::core::report::Report;
+    use crate::core::time::Time;
 
     /// Never made.
     pub enum Aws {}
@@ -470,5 +579,14 @@ mod backend {
 
     pub async fn watch(_: Option<SocketAddr>) -> Result<Standing, Failed> {
         Err(no_aws())
+    }
+
+    pub async fn function_log(
+        _: &str,
+        _: Option<Duration>,
+        _: Option<Time>,
+        _: Option<Time>,
+    ) -> Result<crate::replay::read::Log, super::Wrong> {
+        Err(super::Wrong::Failed(no_aws().to_string()))
     }
 }

@@ -42,6 +42,9 @@ impl Paint {
     /// No colour at all.
     pub const PLAIN: Paint = Paint { on: false };
 
+    /// Colour in any case.
+    pub const COLOURED: Paint = Paint { on: true };
+
     /// Colour if standard output is a terminal that shows it and `NO_COLOR` is not set (<https://no-color.org>).
     pub fn for_stdout() -> Paint {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -109,6 +109,12 @@ pub enum Record {
         count: u32,
         /// The slowest, in milliseconds.
         slowest_ms: u64,
+        /// When the slowest was started.
+        #[serde(default)]
+        slowest_at: Option<Time>,
+        /// How long they took in the mean, in milliseconds.
+        #[serde(default)]
+        mean_ms: Option<u64>,
         /// What the last brought back.
         answer: Answer,
     },
@@ -170,6 +176,22 @@ pub enum Record {
 }
 
 impl Record {
+    /// When it was told, or what it tells of was seen.
+    pub fn at(&self) -> Time {
+        match self {
+            Record::Start { at, .. }
+            | Record::Reading { at, .. }
+            | Record::ReadingFailed { at, .. }
+            | Record::Probe { at, .. }
+            | Record::Passes { at, .. }
+            | Record::Verdict { at, .. }
+            | Record::Decision { at, .. }
+            | Record::Call { at, .. }
+            | Record::Move { at, .. }
+            | Record::End { at, .. } => *at,
+        }
+    }
+
     /// How much it matters.
     pub fn level(&self) -> Level {
         match self {
@@ -192,6 +214,34 @@ impl Record {
                 }
             }
         }
+    }
+}
+
+/// A record as the function writes it: one line, one JSON object.
+#[derive(Debug, Serialize)]
+pub struct Line<'a> {
+    /// When it was written.
+    pub timestamp: Time,
+    /// How much it matters, in CloudWatch's words.
+    pub level: &'static str,
+    /// Lambda's name for the invocation: by it, records of invocations that run beside each other are told apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<&'a str>,
+    /// The record.
+    #[serde(flatten)]
+    pub record: &'a Record,
+}
+
+impl<'a> Line<'a> {
+    /// A record that is written now.
+    pub fn new(record: &'a Record, request_id: Option<&'a str>, timestamp: Time) -> Line<'a> {
+        let level = match record.level() {
+            Level::Debug => "DEBUG",
+            Level::Info => "INFO",
+            Level::Warn => "WARN",
+            Level::Error => "ERROR",
+        };
+        Line { timestamp, level, request_id, record }
     }
 }
 

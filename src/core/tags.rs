@@ -322,7 +322,7 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What somebody wrote, fit to be repeated in a sentence.
-pub(super) fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(MAX_QUOTED_CHARS) + 5);
     out.push('\'');
     for (index, c) in text.chars().enumerate() {

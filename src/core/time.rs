@@ -74,7 +74,8 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+/// A duration in whole milliseconds; what is too long to be counted is the longest there is.
+pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

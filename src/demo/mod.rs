@@ -353,7 +353,7 @@ impl Demo {
 fn in_words(outage: &Outage) -> String {
     match outage {
         Outage { lost: 0, asked, .. } => format!("no outage: none of {asked} requests lost"),
-        Outage { lost, asked, outage_ms } => {
+        Outage { lost, asked, outage_ms, .. } => {
             format!("outage {:.2} s: {lost} of {asked} requests lost", Duration::from_millis(*outage_ms).as_secs_f64())
         }
     }

@@ -247,12 +247,13 @@ impl World {
             _ => "eu-west-1c",
         };
         let name = format!("web-{}", self.nodes.len() + 1);
-        let spec = InstanceSpec {
-            zone: zone.to_owned(),
-            tags: tags([("eipwatch:cluster", "web"), ("Name", &name)]),
-            pending: self.announced > 0,
-            ..InstanceSpec::default()
-        };
+        let tags = tags([("eipwatch:cluster", "web"), ("Name", &name)]);
+        self.launch(zone.to_owned(), tags)
+    }
+
+    /// The same with a zone and tags of the caller's choosing.
+    pub fn launch(&mut self, zone: String, tags: Tags) -> Id {
+        let spec = InstanceSpec { zone, tags, pending: self.announced > 0, ..InstanceSpec::default() };
         let id = self.ec2.add_instance(spec);
         for nic in self.ec2.interfaces_of(&id) {
             for ip in &nic.private_ips {

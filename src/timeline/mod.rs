@@ -2,6 +2,14 @@
 //!
 //! Architecture invariant: plain data. Who makes one knows nothing of how it is shown, and who shows one adds nothing to it.
 
+pub mod build;
+pub mod marks;
+pub mod page;
+pub mod text;
+pub mod told;
+pub mod tradeoff;
+pub mod words;
+
 use serde::Serialize;
 
 use crate::core::tags::Verdict;
@@ -20,6 +28,98 @@ pub struct Timeline {
     pub to: Time,
     /// As it was, and under other policies. The first is what the others are compared with.
     pub runs: Vec<Run>,
+    /// Speed against needless moves, where many policies were tried.
+    pub trade_off: Option<TradeOff>,
+    /// How near a log came to moves that were not made.
+    pub near: Option<NearMisses>,
+}
+
+/// Where a cluster came close to a move, and what follows for its policy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NearMisses {
+    /// The longest failing streaks below `fall`, the longest first.
+    pub streaks: Vec<Streak>,
+    /// The slowest answers below `timeout`, the slowest first.
+    pub slow: Vec<SlowAnswer>,
+    /// A policy for each cluster, by name.
+    pub suggestions: Vec<Suggestion>,
+}
+
+/// Probes that failed in a row, and did not make their node unhealthy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Streak {
+    /// Of which cluster.
+    pub cluster: String,
+    /// The instance.
+    pub node: String,
+    /// Its `Name` tag.
+    pub name: Option<String>,
+    /// The check as its tag writes it.
+    pub check: String,
+    /// When the first was started.
+    pub from: Time,
+    /// When the last was answered.
+    pub to: Time,
+    /// How many.
+    pub fails: u32,
+    /// How many it would have taken.
+    pub fall: u32,
+    /// What they met, in a few words.
+    pub text: String,
+}
+
+/// An answer that came late, and in time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SlowAnswer {
+    /// Of which cluster.
+    pub cluster: String,
+    /// The instance.
+    pub node: String,
+    /// Its `Name` tag.
+    pub name: Option<String>,
+    /// The check as its tag writes it.
+    pub check: String,
+    /// About when it was asked.
+    pub at: Time,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// How long it might have taken, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// A policy that the log speaks for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Suggestion {
+    /// For which cluster.
+    pub cluster: String,
+    /// The value for the tag `eipwatch:policy`; empty where all defaults are right.
+    pub policy: String,
+    /// Whether it is the one in force.
+    pub current: bool,
+    /// Why, in a sentence or some.
+    pub text: String,
+}
+
+/// What speed costs: each policy that was tried, by how long clients wait and how often an address moves for nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TradeOff {
+    /// Under what this was counted, in a line: the stated rate of transient faults, for how long, how many failures.
+    pub text: String,
+    /// One for each policy that was tried, in the order of trying.
+    pub points: Vec<TradePoint>,
+}
+
+/// One policy of a [`TradeOff`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TradePoint {
+    /// What distinguishes it: `fall=2 interval=500ms`.
+    pub name: String,
+    /// The median outage after a failure, in milliseconds; `None`: the address never moved.
+    pub outage_ms: Option<u64>,
+    /// Needless moves a day.
+    pub needless_per_day: f64,
+    /// Whether it is the one that the others are compared with.
+    pub current: bool,
 }
 
 /// The same stretch of time under one policy.
@@ -27,6 +127,8 @@ pub struct Timeline {
 pub struct Run {
     /// What distinguishes it: `as it was`, `fall=2`.
     pub name: String,
+    /// What it comes to, against the first, in a sentence: `It would have moved 0.5 s earlier, and twice for nothing.`
+    pub text: String,
     /// What it comes to.
     pub figures: Figures,
     /// Cluster by cluster, by name.

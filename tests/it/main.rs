@@ -20,7 +20,10 @@ mod guide;
 mod harness;
 #[cfg(feature = "aws")]
 mod infra;
+mod page;
 mod reference;
+mod replay;
 mod scenarios;
+mod simulate;
 mod simulation;
 mod tidy;

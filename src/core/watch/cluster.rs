@@ -14,7 +14,7 @@ use crate::core::model::{AllocationId, Answer, InstanceId, InstanceState, ProbeT
 use crate::core::report::MoveReport;
 use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Taken};
 use crate::core::tags::{Check, Health, Keys, Leaving, MAX_MOVES_KEPT, State, Undrained, Verdict, plain};
-use crate::core::time::Time;
+use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
 
 use super::looks::Looks;
@@ -42,6 +42,8 @@ struct Passes {
     at: Time,
     count: u32,
     slowest: Duration,
+    slowest_at: Time,
+    total: Duration,
     answer: Answer,
 }
 
@@ -709,12 +711,17 @@ fn tell_probe(
             since: judged.started,
             at: now,
             count: 0,
-            slowest: Duration::ZERO,
+            slowest: took,
+            slowest_at: judged.started,
+            total: Duration::ZERO,
             answer: answer.clone(),
         });
         passes.at = now;
         passes.count = passes.count.saturating_add(1);
-        passes.slowest = passes.slowest.max(took);
+        passes.total = passes.total.saturating_add(took);
+        if took > passes.slowest {
+            (passes.slowest, passes.slowest_at) = (took, judged.started);
+        }
         passes.answer = answer.clone();
         return;
     }
@@ -765,7 +772,9 @@ fn passes_record(
         node: node.clone(),
         check: check.to_string(),
         count: passes.count,
-        slowest_ms: u64::try_from(passes.slowest.as_millis()).unwrap_or(u64::MAX),
+        slowest_ms: millis(passes.slowest),
+        slowest_at: Some(passes.slowest_at),
+        mean_ms: Some(millis(passes.total / passes.count.max(1))),
         answer: passes.answer.clone(),
     }
 }
