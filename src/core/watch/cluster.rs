@@ -420,13 +420,17 @@ impl Watched {
             let needs_rescue = match &address.holder {
                 Holder::Nobody => true,
                 Holder::Node(id) => gone(id),
-                Holder::Loose(_, read) => memory.loose_since.is_some_and(|since| read.since(since) >= LOOSE_FOR),
+                Holder::Loose(interface, read) => {
+                    memory.loose(interface).is_some_and(|since| read.since(since) >= LOOSE_FOR)
+                }
                 _ => false,
             };
             memory.rescue_since = if needs_rescue { memory.rescue_since.or(Some(now)) } else { None };
             match &address.holder {
                 Holder::Loose(interface, read) => {
-                    let since = *memory.loose_since.get_or_insert(*read);
+                    // Another interface than before is seen for the first time.
+                    let since = memory.loose(interface).unwrap_or(*read);
+                    memory.loose_since = Some((interface.clone(), since));
                     let again = since + LOOSE_FOR;
                     // It counts once a reading that was made then shows it still so.
                     if *read < again {
