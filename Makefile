@@ -29,7 +29,7 @@ check-agent: ## Try the agent's packages and units on a real systemd, in an emul
 	tests/systemd/run.sh
 
 soak: ## Simulate on and on, from seeds, until stopped
-	cargo run --locked --no-default-features --example soak
+	cargo run --locked --profile soak --no-default-features --example soak
 
 mutants: ## Plant bugs, and let the simulation look for them
 	tests/mutants/run.sh
