@@ -920,11 +920,6 @@ impl Ec2 {
         self.instances.get(instance).map(Vm::state)
     }
 
-    /// An instance's availability zone.
-    pub fn zone(&self, instance: &str) -> Option<&Id> {
-        self.instances.get(instance).map(|vm| &vm.zone)
-    }
-
     /// When an instance was launched or last started.
     pub fn launched_ms(&self, instance: &str) -> Option<u64> {
         self.instances.get(instance).map(|vm| vm.life.newest().launched_ms)
