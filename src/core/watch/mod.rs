@@ -338,7 +338,7 @@ impl Watch {
         if now >= self.ends && self.looks.repeats() {
             self.looks.stop_repeating(now);
             // What still waits for a reading asks for it again.
-            self.timers.extend(self.clusters.keys().map(|name| (now, name.clone())));
+            self.wake_all(now);
         }
         let mut turn = BTreeSet::new();
         for _ in self.probes.len()..MAX_PROBES {
@@ -412,11 +412,15 @@ impl Watch {
             Outcome::Fatal(error) => self.fatal = Some(error),
             Outcome::Facts if changed || self.first_read.is_none() => self.rebuild(now),
             // Nothing new; but what waits for a reading has had one.
-            Outcome::Facts => {
-                for name in self.clusters.keys() {
-                    self.timers.insert((now, name.clone()));
-                }
-            }
+            Outcome::Facts => self.wake_all(now),
+        }
+    }
+
+    /// Has every cluster looked at.
+    fn wake_all(&mut self, now: Time) {
+        for (name, watched) in &mut self.clusters {
+            watched.dirty = true;
+            self.timers.insert((now, name.clone()));
         }
     }
 
@@ -536,16 +540,17 @@ impl Watch {
         }
         self.reserved.retain(|_, (_, until)| *until > now);
         for name in &due {
-            if let Some(mut watched) = self.clusters.remove(name) {
+            if self.clusters.get(name).is_some_and(|watched| !watched.moving.is_empty())
+                && let Some(mut watched) = self.clusters.remove(name)
+            {
                 self.progress_moves(&mut watched, now);
                 self.clusters.insert(name.clone(), watched);
             }
         }
-        let occupancy = std::mem::take(&mut self.occupancy);
-        let reserved = std::mem::take(&mut self.reserved);
-        let taken = Taken::new(&occupancy, Some(&reserved));
+        let taken = Taken::new(&self.occupancy, Some(&self.reserved));
+        let mut states = Vec::new();
         for name in due {
-            let Some(mut watched) = self.clusters.remove(&name) else { continue };
+            let Some(watched) = self.clusters.get_mut(&name) else { continue };
             let its_turn = turn.contains(&name);
             let room = if self.starved.is_empty() || its_turn { MAX_PROBES } else { 0 };
             let mut around = Surroundings {
@@ -589,9 +594,7 @@ impl Watch {
                     )),
                 }
             }
-            for (address, state) in wants.states {
-                self.record_state(&name, &address, state, now);
-            }
+            states.extend(wants.states.into_iter().map(|(address, state)| (name.clone(), address, state)));
             self.wanted.retain(|(_, _, of)| of != &name);
             for address in wants.moves {
                 let rescue = watched
@@ -608,7 +611,7 @@ impl Watch {
                     self.wanted.insert((!moving.plan.why.rescue(), address.clone(), name.clone()));
                 }
             }
-            if let Some(at) = watched.wake.or(watched.dirty.then_some(now)) {
+            if let Some(at) = watched.next_wake().or(watched.dirty.then_some(now)) {
                 self.timers.insert((at.max(now), name.clone()));
             }
             if watched.at_rest {
@@ -621,12 +624,12 @@ impl Watch {
             }
             if wants.starved {
                 let since = *watched.starved_since.get_or_insert(now);
-                self.starved.insert((since, name.clone()));
+                self.starved.insert((since, name));
             }
-            self.clusters.insert(name, watched);
         }
-        self.occupancy = occupancy;
-        self.reserved = reserved;
+        for (name, address, state) in states {
+            self.record_state(&name, &address, state, now);
+        }
         if self.dry_run {
             self.ask_if_allowed(now);
         }
@@ -970,6 +973,7 @@ impl Watch {
                     } else {
                         watched.notes.push(format!("a dry run of the move failed: {error}"));
                     }
+                    watched.dirty = true;
                     self.timers.insert((now, name));
                 }
             }
@@ -1053,12 +1057,14 @@ impl Watch {
                 Purpose::Health(name, node, health) => {
                     if let Some(watched) = self.clusters.get_mut(name) {
                         watched.recorded_health(node, health, written, now);
+                        watched.dirty = true;
                         self.timers.insert((now, name.clone()));
                     }
                 }
                 Purpose::State(name, address, state) => {
                     if let Some(watched) = self.clusters.get_mut(name).filter(|_| written) {
                         watched.recorded_state(address, state);
+                        watched.dirty = true;
                     }
                 }
                 Purpose::Command | Purpose::Force(_) => {}
