@@ -149,6 +149,8 @@ pub struct Watch {
     started: Time,
     ends: Time,
     deadline: Time,
+    /// The deadline while EC2 has shown nothing.
+    unseen_until: Time,
     stopped: bool,
     dry_run: bool,
     writes: bool,
@@ -207,6 +209,7 @@ impl Watch {
             started: now,
             ends: (now + watch).min(deadline),
             deadline,
+            unseen_until: deadline,
             stopped: false,
             dry_run,
             writes,
@@ -311,11 +314,21 @@ impl Watch {
             moves,
             end.filter(|_| !self.stopped && self.looks_repeat()),
             self.looks.next_wake(),
-            Some(self.deadline),
+            Some(self.must_end_at()),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Gives an EC2 that shows nothing at all no more than this, for people who wait for the answer. What it has shown once is waited
+    /// for until the deadline.
+    pub fn hurry(&mut self, patience: Duration) {
+        self.unseen_until = self.deadline.min(self.started + patience);
+    }
+
+    fn must_end_at(&self) -> Time {
+        if self.first_read.is_none() { self.unseen_until } else { self.deadline }
     }
 
     fn looks_repeat(&self) -> bool {
@@ -331,7 +344,7 @@ impl Watch {
     }
 
     fn advance(&mut self, now: Time) {
-        if now >= self.deadline || self.fatal.is_some() {
+        if now >= self.must_end_at() || self.fatal.is_some() {
             self.finish(now);
             return;
         }
