@@ -816,9 +816,16 @@ impl Watch {
             self.looks.set_urgent(true);
             return;
         }
-        while self.tokens > 0
-            && let Some((_, address, name)) = self.wanted.pop_first()
-        {
+        while self.tokens > 0 {
+            if self.wanted.first().is_some_and(|(planned, ..)| *planned) && !self.looks.addresses_read_again() {
+                // Somebody holds it: it is read again, and the private address that it is to go to. A rescue is not held up for that.
+                if !self.looks.addresses.busy() {
+                    self.looks.want_addresses(now);
+                }
+                self.looks.set_urgent(true);
+                return;
+            }
+            let Some((_, address, name)) = self.wanted.pop_first() else { break };
             let Some(mut watched) = self.clusters.remove(&name) else { continue };
             if self.launch(&mut watched, &address, now) {
                 self.tokens -= 1;
