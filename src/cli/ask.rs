@@ -15,6 +15,8 @@ use crate::probe::Prober;
 
 /// How long one command may take. A sweep settles within seconds; throttled by AWS it goes on trying.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long it waits for an EC2 that shows nothing at all: somebody sits before the terminal, and can begin again.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,7 @@ impl<C: Cloud, P: Prober> Backend for Here<C, P> {
         let now = clock.now();
         let trigger = Trigger::Command(command.clone());
         let mut watch = Watch::new(vec![trigger], self.settings.clone(), now, now + LIMIT);
+        watch.hurry(PATIENCE);
         // Ctrl-C ends the process: a move is one call, and the next sweep finishes what it leaves.
         let stop = std::future::pending();
         match drive(&mut watch, &self.cloud, &self.prober, &clock, stop, |_| ()).await {

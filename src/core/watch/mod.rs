@@ -149,6 +149,8 @@ pub struct Watch {
     started: Time,
     ends: Time,
     deadline: Time,
+    /// The deadline while EC2 has shown nothing.
+    unseen_until: Time,
     stopped: bool,
     dry_run: bool,
     writes: bool,
@@ -207,6 +209,7 @@ impl Watch {
             started: now,
             ends: (now + watch).min(deadline),
             deadline,
+            unseen_until: deadline,
             stopped: false,
             dry_run,
             writes,
@@ -311,11 +314,21 @@ impl Watch {
             moves,
             end.filter(|_| !self.stopped && self.looks_repeat()),
             self.looks.next_wake(),
-            Some(self.deadline),
+            Some(self.must_end_at()),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Gives an EC2 that shows nothing at all no more than this, for people who wait for the answer. What it has shown once is waited
+    /// for until the deadline.
+    pub fn hurry(&mut self, patience: Duration) {
+        self.unseen_until = self.deadline.min(self.started + patience);
+    }
+
+    fn must_end_at(&self) -> Time {
+        if self.first_read.is_none() { self.unseen_until } else { self.deadline }
     }
 
     fn looks_repeat(&self) -> bool {
@@ -331,7 +344,7 @@ impl Watch {
     }
 
     fn advance(&mut self, now: Time) {
-        if now >= self.deadline || self.fatal.is_some() {
+        if now >= self.must_end_at() || self.fatal.is_some() {
             self.finish(now);
             return;
         }
@@ -806,9 +819,16 @@ impl Watch {
             self.looks.set_urgent(true);
             return;
         }
-        while self.tokens > 0
-            && let Some((_, address, name)) = self.wanted.pop_first()
-        {
+        while self.tokens > 0 {
+            if self.wanted.first().is_some_and(|(planned, ..)| *planned) && !self.looks.addresses_read_again() {
+                // Somebody holds it: it is read again, and the private address that it is to go to. A rescue is not held up for that.
+                if !self.looks.addresses.busy() {
+                    self.looks.want_addresses(now);
+                }
+                self.looks.set_urgent(true);
+                return;
+            }
+            let Some((_, address, name)) = self.wanted.pop_first() else { break };
             let Some(mut watched) = self.clusters.remove(&name) else { continue };
             if self.launch(&mut watched, &address, now) {
                 self.tokens -= 1;
