@@ -633,8 +633,13 @@ mod tests {
     #[test]
     fn an_interrupted_drill_brings_the_address_back() {
         let scene = scene(0);
-        // In the middle of the first move's steady time.
-        let report = drill(&scene, async { sleep(QUICK.before + QUICK.steady).await }).unwrap();
+        // As soon as the first move has taken place.
+        let moved = async {
+            while holder(&scene) == scene.nodes[0] {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let report = drill(&scene, moved).unwrap();
         assert_eq!(holder(&scene), scene.nodes[0]);
         assert_eq!((report.ok, report.error.as_deref()), (false, Some("interrupted")));
         assert_eq!(report.after.unwrap().addresses[0].holder.as_ref().unwrap().as_str(), &*scene.nodes[0]);
