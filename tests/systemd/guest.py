@@ -266,9 +266,9 @@ def main():
     try:
         (boot_1, boot_2)[boots - 1]()
     except Exception as error:  # Whatever it was, the host is to know.
-        journal = subprocess.run(["journalctl", "--no-pager", "--lines=60"], capture_output=True, text=True, check=False)
-        print(journal.stdout)
-        mark(f"FAILED: {error}")
+        command = ["journalctl", "--no-pager", "--lines=40", "--unit", AGENT, "--unit", LEAVE]
+        journal = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        mark(f"FAILED: {error}\n{journal}")
         subprocess.run(["systemctl", "poweroff", "--force"], check=False)
 
 
