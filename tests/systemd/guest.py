@@ -195,9 +195,10 @@ def leave_by_hand_and_back():
 
 def the_network_comes_and_goes():
     here, pid = mark("the network goes for 15 s"), agent_pid()
-    run("ip", "link", "set", "eth0", "down")
+    (interface,) = set(os.listdir("/sys/class/net")) - {"lo"}
+    run("ip", "link", "set", interface, "down")
     time.sleep(15)
-    run("ip", "link", "set", "eth0", "up")
+    run("ip", "link", "set", interface, "up")
     until("heartbeats", lambda: len(beats(here)) > 2)
     announced_nothing(here)
     assert agent_pid() == pid, "it did not survive"
