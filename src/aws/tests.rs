@@ -645,7 +645,7 @@ fn what_surrounds_a_node_is_read_for_doctor() {
     let ((interfaces, groups, tables, allowed, denied), log) = with_server(script, async |cloud| {
         let resources = ["i-1".to_owned(), "i-2".to_owned()];
         (
-            cloud.interfaces(&["eni-1".into()]).await.unwrap(),
+            Network::interfaces(cloud, &["eni-1".into()]).await.unwrap(),
             cloud.security_groups(&one("sg-1")).await.unwrap(),
             cloud.route_tables(&one("vpc-1")).await.unwrap(),
             cloud.may_tag(&resources, "eipwatch:health").await,

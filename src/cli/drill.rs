@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, sleep};
 
 use super::ask::{Backend, Failed};
 use super::paint::Tone;
-use super::render::{Page, clean};
+use super::render::{Page, clean, label};
 use crate::core::event::Command;
 use crate::core::model::{Answer, ClusterName, InstanceId, ProbeTarget, Scheme};
 use crate::core::report::{AddressReport, ClusterReport, NodeReport, Report};
@@ -81,7 +81,8 @@ pub struct Plan {
     to: Option<InstanceId>,
     target: ProbeTarget,
     asked: String,
-    timing: Timing,
+    /// How long things are watched.
+    pub timing: Timing,
 }
 
 impl Plan {
@@ -98,6 +99,8 @@ impl Plan {
 /// One of the two moves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Leg {
+    /// `there` or `back`.
+    pub way: &'static str,
     /// When it was ordered.
     pub at: Time,
     /// From whom.
@@ -293,7 +296,7 @@ impl<B: Backend, T: Fn(&str)> Drill<'_, B, T> {
             ));
         }
         let there = tokio::select! {
-            there = self.leg(holder.clone(), self.plan.to.clone()) => Some(there),
+            there = self.leg("there", holder.clone(), self.plan.to.clone()) => Some(there),
             () = &mut stop => None,
         };
         let (from, broken) = match there {
@@ -311,19 +314,19 @@ impl<B: Backend, T: Fn(&str)> Drill<'_, B, T> {
             }
         };
         // From here on it is brought back, whatever was asked for.
-        let back = self.leg(from, Some(holder.clone())).await;
+        let back = self.leg("back", from, Some(holder.clone())).await;
         let error = back.error.clone();
         moves.push(back);
         broken.or(error)
     }
 
     /// One move, and the time until the address serves again.
-    async fn leg(&self, from: InstanceId, to: Option<InstanceId>) -> Leg {
+    async fn leg(&self, way: &'static str, from: InstanceId, to: Option<InstanceId>) -> Leg {
         let ip = self.plan.address;
         let name = to.as_ref().map_or_else(|| "the best candidate".to_owned(), ToString::to_string);
         (self.tell)(&format!("Moving {ip} from {from} to {name} ..."));
         let (at, began) = (self.clock.now(), Instant::now());
-        let mut leg = Leg { at, from, to: None, took_ms: None, outage: Outage::default(), error: None };
+        let mut leg = Leg { way, at, from, to: None, took_ms: None, outage: Outage::default(), error: None };
         let command = Command::Move {
             cluster: Some(self.plan.before.cluster.clone()),
             address: Some(ip),
@@ -337,6 +340,10 @@ impl<B: Backend, T: Fn(&str)> Drill<'_, B, T> {
                 let address = report.clusters.iter().flat_map(|of| &of.addresses).find(|one| one.public_ip == ip);
                 let made = address.and_then(|one| one.moves.iter().rev().find(|made| made.ok));
                 leg.to = made.map(|made| made.to.clone());
+                // After an interruption nobody knows how far the first one came.
+                if let Some(from) = made.and_then(|made| made.from.clone()) {
+                    leg.from = from;
+                }
                 leg.took_ms = made.map(|made| made.took_ms);
                 leg.error = report.error;
                 if leg.to.is_none() && leg.error.is_none() {
@@ -350,7 +357,7 @@ impl<B: Backend, T: Fn(&str)> Drill<'_, B, T> {
                 Some(format!("{ip} did not serve without loss within {} s", self.plan.timing.steady_within.as_secs()));
         }
         leg.outage = self.tries.borrow().outage(began, Instant::now());
-        (self.tell)(&format!("  {}", in_words(&leg)));
+        (self.tell)(&format!("  {}", in_words(&self.plan.before, &leg)));
         leg
     }
 
@@ -372,7 +379,7 @@ impl<B: Backend, T: Fn(&str)> Drill<'_, B, T> {
     }
 }
 
-fn in_words(leg: &Leg) -> String {
+fn in_words(of: &ClusterReport, leg: &Leg) -> String {
     let Outage { asked, lost, outage_ms, .. } = &leg.outage;
     let outage = match lost {
         0 => format!("none of {asked} requests lost"),
@@ -381,9 +388,19 @@ fn in_words(leg: &Leg) -> String {
         }
     };
     match (&leg.to, leg.took_ms, &leg.error) {
-        (Some(to), Some(ms), None) => format!("on {to}: EC2 showed it after {ms} ms; {outage}"),
+        (Some(to), Some(ms), None) => format!("to {}: EC2 showed it after {ms} ms; {outage}", label(of, to)),
         (_, _, error) => format!("FAILED: {}; {outage}", error.as_deref().unwrap_or("it was not moved")),
     }
+}
+
+/// How it stood, in a line.
+fn state(of: &ClusterReport, ip: Ipv4Addr) -> String {
+    let holder = of.addresses.iter().find(|one| one.public_ip == ip).and_then(|one| one.holder.as_ref());
+    let holder = holder.map_or_else(|| "no instance".to_owned(), |id| label(of, id));
+    let short = |node: &NodeReport| node.name.clone().unwrap_or_else(|| node.id.to_string());
+    let nodes: Vec<String> = of.nodes.iter().map(|node| format!("{} {}", short(node), node.verdict.as_str())).collect();
+    let ready = if of.ready { "ready" } else { "not ready" };
+    format!("{ip} on {holder}; {}; {ready}", nodes.join(", "))
 }
 
 /// The result for people.
@@ -396,9 +413,15 @@ pub fn render(report: &DrillReport, page: Page) -> String {
         report.began, report.ended, report.probe, report.requests_per_s
     );
     page.wrap(&mut out, "  ", None, &asked);
-    for (leg, way) in report.moves.iter().zip(["there: ", "back:  "]) {
+    page.wrap(&mut out, "  before: ", None, &state(&report.before, report.address));
+    for leg in &report.moves {
         let tone = if leg.error.is_none() { Tone::Good } else { Tone::Bad };
-        page.wrap(&mut out, &format!("  {way}"), Some(tone), &format!("from {} {}", leg.from, in_words(leg)));
+        let text = format!("from {} {}", label(&report.before, &leg.from), in_words(&report.before, leg));
+        page.wrap(&mut out, &format!("  {:<8}", format!("{}:", leg.way)), Some(tone), &text);
+    }
+    match &report.after {
+        Some(after) => page.wrap(&mut out, "  after:  ", None, &state(after, report.address)),
+        None => page.wrap(&mut out, "  after:  ", Some(Tone::Bad), "could not be read: eipwatch status"),
     }
     match &report.error {
         None => page.wrap(&mut out, "  ", Some(Tone::Good), "Passed: the address went there and back."),
@@ -429,8 +452,8 @@ pub fn timeline(report: &DrillReport) -> Timeline {
     for (leg, way) in report.moves.iter().zip(["there", "back"]) {
         let moved = leg.to.as_ref().zip(leg.took_ms);
         let text = match &leg.to {
-            Some(to) => format!("{way}: from {} to {}. {}", named(&leg.from), named(to), in_words(leg)),
-            None => format!("{way}: {}", in_words(leg)),
+            Some(to) => format!("{way}: from {} to {}. {}", named(&leg.from), named(to), in_words(&report.before, leg)),
+            None => format!("{way}: {}", in_words(&report.before, leg)),
         };
         let kind = if moved.is_some() { "manual" } else { "refused" };
         decisions.push(Moment { at: leg.at, kind: kind.to_owned(), text: text.clone(), vetoes: Vec::new() });

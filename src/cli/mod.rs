@@ -33,6 +33,8 @@ use timeline::Wrong;
 
 /// It failed.
 const FAILED: u8 = 1;
+/// Where the answer was no.
+const DECLINED: &str = "nothing was changed: the answer was not yes";
 
 /// The whole of the program `eipwatch`.
 pub fn main() -> ExitCode {
@@ -252,7 +254,7 @@ async fn manual(
             Prospect::Nothing => {}
             Prospect::Refused(report) => return Ok(show(command, &report, json)),
             Prospect::Will(will) if ask::confirm(&will) => {}
-            Prospect::Will(_) => return Err(Failed::NoAnswer("nothing was changed".to_owned())),
+            Prospect::Will(_) => return Err(Failed::NoAnswer(DECLINED.to_owned())),
         }
     }
     let report = backend.ask(command).await?;
@@ -281,7 +283,7 @@ async fn rehearse(
         }
     };
     if !consent.yes && ask::can_confirm() && !ask::confirm(&plan.will()) {
-        return Err(Failed::NoAnswer("nothing was changed".to_owned()));
+        return Err(Failed::NoAnswer(DECLINED.to_owned()));
     }
     let tell = |text: &str| eprintln!("{}", render::clean(text));
     let report = drill::run(backend, &crate::probe::Sockets::new(), plan, stop_signal(), tell).await;
@@ -312,19 +314,28 @@ fn to_json(value: &impl serde::Serialize) -> String {
 /// `status --watch`: until somebody ends it, with the last answer's standing.
 async fn status_again(backend: &impl Backend, command: &event::Command, every: Duration) -> Result<Standing, Failed> {
     let stop = stop_signal().shared();
-    let clear = if paint::is_screen() { "\x1b[H\x1b[2J\x1b[3J" } else { "" };
+    // What was there before stays to be scrolled back to.
+    let clear = if paint::is_screen() { "\x1b[H\x1b[2J" } else { "" };
     let mut last = Standing::Well;
     loop {
         tokio::select! {
             report = backend.ask(command) => {
-                let report = report?;
                 let at = crate::drive::Clock::now(&crate::drive::SystemClock::start());
-                let shown = render::report(&report, Page::for_stdout());
+                let (shown, error) = match report {
+                    Ok(report) => {
+                        last = ask::standing(command, &report);
+                        (render::report(&report, Page::for_stdout()), report.error)
+                    }
+                    Err(Failed::NoAnswer(why)) => {
+                        last = Standing::Failed;
+                        (String::new(), Some(why))
+                    }
+                    Err(bad @ Failed::BadRequest(_)) => return Err(bad),
+                };
                 put(format!("{clear}{at}, again every {}\n\n{shown}", crate::core::time::duration_text(every)).as_bytes());
-                if let Some(error) = &report.error {
-                    eprintln!("eipwatch: {}", render::clean(error));
+                if let Some(error) = error {
+                    eprintln!("eipwatch: {}", render::clean(&error));
                 }
-                last = ask::standing(command, &report);
             }
             () = stop.clone() => return Ok(last),
         }
@@ -420,7 +431,10 @@ mod backend {
                         let told = told.split(". Nothing was changed.").next().unwrap_or_default();
                         Err(Failed::BadRequest(told.to_owned()))
                     }
-                    kind => Err(Failed::NoAnswer(format!("the function failed ({kind}): {}", word("errorMessage")))),
+                    kind => Err(Failed::NoAnswer(format!(
+                        "the function failed ({kind}): {}. Its log says more; `eipwatch status` without --function asks from here",
+                        word("errorMessage")
+                    ))),
                 }
             }
         }

@@ -172,7 +172,7 @@ fn whole(out: &mut String, cluster: &ClusterReport, page: Page) {
 }
 
 /// How people call a node: by name and id.
-fn label(cluster: &ClusterReport, id: &InstanceId) -> String {
+pub fn label(cluster: &ClusterReport, id: &InstanceId) -> String {
     match cluster.nodes.iter().find(|node| &node.id == id).and_then(|node| node.name.as_deref()) {
         Some(name) => format!("{} ({id})", clean(name)),
         None => id.to_string(),

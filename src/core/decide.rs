@@ -172,6 +172,8 @@ pub struct Decision {
 pub struct AddressMemory {
     /// The state as this invocation last made or adopted it; newer than the tag's until the tag is written.
     pub state: Option<State>,
+    /// The node that held it when this invocation first saw it, where no state said so.
+    pub first_holder: Option<InstanceId>,
     /// Nodes that EC2 refused in this invocation, and why.
     pub refused: BTreeMap<InstanceId, String>,
     /// Set once the address can't be moved in this invocation at all.
@@ -426,7 +428,8 @@ impl<'a> Asked<'a> {
                         lasting.push("gone, says EC2's event".to_owned());
                     }
                 } else if finding.verdict != Verdict::Healthy {
-                    passing.push(format!("{}: {}", finding.verdict.as_str(), finding.why()));
+                    let (verdict, why) = (finding.verdict.as_str(), finding.why());
+                    passing.push(if why == verdict { why } else { format!("{verdict}: {why}") });
                 } else if !finding.probes_passed {
                     passing.push("not every probe of it has passed yet".to_owned());
                 } else if finding.unread {
@@ -800,8 +803,8 @@ impl<'a> Asked<'a> {
         };
         let why = if why == EXTERNAL { "moved by others" } else { why };
         match from {
-            Some(from) => format!("; it came there from {} at {since} ({why})", self.label(from)),
-            None => format!("; it came there at {since} ({why})"),
+            Some(from) => format!("; it came from {} at {since} ({why})", self.label(from)),
+            None => format!("; it came at {since} ({why})"),
         }
     }
 
@@ -820,10 +823,12 @@ impl<'a> Asked<'a> {
         if !policy.failback || finding.verdict != Verdict::Healthy || !finding.settled {
             return None;
         }
-        // What somebody moved by hand stays, and so does what is not where the watcher left it.
-        if state
-            .is_some_and(|state| state.why == EXTERNAL || state.why == Why::Manual.as_str() || &state.holder != holder)
-        {
+        // What somebody moved by hand stays, and so does what is not where the watcher left it, or first saw it.
+        let by_others = match state {
+            Some(state) => state.why == EXTERNAL || state.why == Why::Manual.as_str() || &state.holder != holder,
+            None => self.memory().and_then(|memory| memory.first_holder.as_ref()).is_some_and(|first| first != holder),
+        };
+        if by_others {
             return None;
         }
         let current = self.question.cluster.nodes.get(holder)?;
@@ -858,7 +863,8 @@ impl<'a> Asked<'a> {
     fn rule_order(&self, order: &Order) -> Ruling {
         let ip = self.address.public_ip;
         let holder = match &self.address.holder {
-            Holder::Outsider { what, .. } => {
+            // What is no instance needs the address for itself. From an instance outside the cluster a command may take it back.
+            Holder::Outsider { instance: None, what } => {
                 let rated = self.rated(None);
                 let text =
                     format!("{ip} is held by {what}, outside the cluster: it is left alone. Disassociate it first.");

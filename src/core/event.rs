@@ -304,7 +304,7 @@ impl BadRequest {
 /// # Errors
 /// [`BadRequest`] if it is none of the contract's payloads, a command or a shard not written as it should be, or
 /// `Records` of another service than SNS. An event of EventBridge fails only for its `shard`: a schedule that watches
-/// nothing must not look well. Within SNS, only a command or a shard fails, and only if nothing beside it can be run.
+/// nothing must not look well. What SNS carries fails as it would by itself, but only if nothing beside it can be run.
 pub fn parse(payload: &Value) -> Result<Request, BadRequest> {
     let read = match (Kind::of(payload), payload.get("Records")) {
         (Some(kind), _) => read(kind, payload),
@@ -605,7 +605,8 @@ fn sns(records: &Value) -> Result<Request, BadRequest> {
             Ok(trigger) => triggers.push(trigger),
             Err(Miss::Ignored(text)) => ignored.push(format!("{field}: {text}")),
             Err(Miss::Bad(problem)) => {
-                bad.get_or_insert(BadRequest { field: format!("{field}: {}", problem.field), ..problem });
+                let field = if problem.field.is_empty() { field } else { format!("{field}: {}", problem.field) };
+                bad.get_or_insert(BadRequest { field, ..problem });
             }
         }
     }
@@ -617,22 +618,19 @@ fn sns(records: &Value) -> Result<Request, BadRequest> {
 }
 
 fn sns_message(message: &str) -> Result<Trigger, Miss> {
+    let bad = |problem: String| Err(Miss::Bad(BadRequest::new("", problem, SNS_EXAMPLE)));
     if message.len() > MAX_SNS_MESSAGE_BYTES {
-        return ignored(format!("a message of {} bytes; at most {MAX_SNS_MESSAGE_BYTES} are read", message.len()));
+        return bad(format!("a message of {} bytes; at most {MAX_SNS_MESSAGE_BYTES} are read", message.len()));
     }
     let Ok(inside) = serde_json::from_str::<Value>(message) else {
-        return ignored(format!("{} is not JSON, so no event", quote(message)));
+        return bad(format!("{} is not JSON, so no event", quote(message)));
     };
     if let Some(trigger) = alarm_by_sns(&inside) {
         return Ok(trigger);
     }
     match Kind::of(&inside) {
-        // Other senders have actions of their own.
-        Some(Kind::Command) if !text(&inside, "/action").is_some_and(is_action) => {
-            ignored(format!("its `action` is none of {}: {}", actions(), quote(message)))
-        }
         Some(kind) => read(kind, &inside),
-        None => ignored(format!("{} is no event that this function knows", quote(message))),
+        None => bad(format!("{} is no event that this function knows", quote(message))),
     }
 }
 
@@ -654,10 +652,6 @@ const ACTIONS: [(&str, &[&str], &str); 7] = [
 
 fn actions() -> String {
     ACTIONS.map(|(action, ..)| action).join(", ")
-}
-
-fn is_action(word: &str) -> bool {
-    ACTIONS.iter().any(|(action, ..)| *action == word)
 }
 
 fn command(payload: &Value) -> Result<Command, BadRequest> {
@@ -1271,24 +1265,33 @@ mod tests {
     }
 
     #[test]
-    fn an_sns_message_of_somebody_else_is_ignored_and_told() {
-        assert!(ignored_text(&sample("sns-not-ours")).contains("Hello"));
-        for message in [
-            json!("text"),
-            json!([1]),
-            json!({"AlarmName": "web"}),
-            json!({"action": "opened", "number": 5}),
-            json!({"detail-type": "Scheduled"}),
-            json!({"source": "aws.ec2"}),
-            sns_of(&json!({"action": "status"})),
-            sample("other-event"),
-        ] {
-            let text = ignored_text(&sns_of(&message));
-            assert!(text.starts_with("Records[0].Sns.Message: "), "{text}");
+    fn an_event_of_somebody_else_in_sns_is_ignored_and_told() {
+        for payload in [sample("sns-not-ours"), sns_of(&sample("other-event"))] {
+            let text = ignored_text(&payload);
+            assert!(text.starts_with("Records[0].Sns.Message: an event '"), "{text}");
             assert!(text.len() < 400, "{text}");
         }
-        let long = json!({"action": "status", "x": "y".repeat(MAX_SNS_MESSAGE_BYTES)});
-        assert!(ignored_text(&sns_of(&long)).contains("262144"));
+    }
+
+    #[test]
+    fn what_is_nothing_is_nothing_in_sns_either() {
+        let sns = |message: &str| json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": message}}]});
+        let long = json!({"action": "status", "x": "y".repeat(MAX_SNS_MESSAGE_BYTES)}).to_string();
+        for (message, says) in [
+            ("Hello\r\nworld!", "Hello"),
+            (r#""text""#, "no event"),
+            ("[1]", "no event"),
+            (r#"{"AlarmName":"web"}"#, "no event"),
+            (r#"{"detail-type":"Scheduled"}"#, "no event"),
+            (r#"{"source":"aws.ec2"}"#, "no event"),
+            (&sns(r#"{"action":"status"}"#).to_string(), "no event"),
+            (&long, "262144"),
+        ] {
+            let refused = bad(&sns(message));
+            assert_eq!(refused.field, "Records[0].Sns.Message");
+            assert!(refused.problem.contains(says) && refused.problem.len() < 400, "{refused}");
+        }
+        assert_eq!(bad(&sns(r#"{"action":"opened","number":5}"#)).field, "Records[0].Sns.Message: action");
     }
 
     #[test]

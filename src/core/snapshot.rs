@@ -560,10 +560,14 @@ impl Reader<'_> {
                 let unseen = Sighting { instance: None, described: false, missing: false, tags: Tags::new() };
                 let sighting = self.facts.instances.get(id).map_or(&unseen, Arc::as_ref);
                 let node = self.node(id, sighting, false, false, &policy, &shared_checks, addresses, &mut problems);
-                problems.push(format!(
-                    "{id} holds {} but has lost its tag {}: it is watched, and left when it fails",
-                    address.public_ip, keys.cluster
-                ));
+                problems.push(if sighting.described {
+                    format!(
+                        "{id} holds {} but has lost its tag {}: it is watched, and left when it fails",
+                        address.public_ip, keys.cluster
+                    )
+                } else {
+                    format!("{id} holds {}, but EC2 does not describe it", address.public_ip)
+                });
                 nodes.insert(id.clone(), node);
             }
             if let Some(prefer) = &prefer

@@ -450,12 +450,10 @@ fn check(word: &str) -> Result<Check, String> {
 }
 
 impl fmt::Display for Check {
-    /// As the tag writes it; without a path where that is `/`.
+    /// As the tag writes it: `http:PORT/PATH`, the path `/` included.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Check::Probe { scheme, port, path } => {
-                write!(f, "{}:{port}{}", scheme.as_str(), if &**path == "/" { "" } else { path })
-            }
+            Check::Probe { scheme, port, path } => write!(f, "{}:{port}{path}", scheme.as_str()),
             Check::Heartbeat => f.write_str("heartbeat"),
             Check::Alarm(name) => write!(f, "alarm:{name}"),
         }
@@ -904,7 +902,7 @@ mod tests {
         let written: Vec<_> = read.iter().map(Check::to_string).collect();
         assert_eq!(
             written.join(" "),
-            "tcp:5432 http:8080/health https:443 http:80 heartbeat alarm:web-cpu:high tcp:65535"
+            "tcp:5432 http:8080/health https:443/ http:80/ heartbeat alarm:web-cpu:high tcp:65535"
         );
         assert_eq!(checks("ec2"), (vec![], vec![]));
         assert_eq!(checks(""), (vec![], vec![]));

@@ -389,7 +389,7 @@ impl Checker {
             }
             _ => false,
         };
-        if outsider && !recent(address.placed_ms) {
+        if outsider && role == Role::Auto && !recent(address.placed_ms) {
             self.object(now_ms, "moves off an outsider", who.clone());
         }
 

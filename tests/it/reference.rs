@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use eipwatch::cli::metrics::{CLUSTER_EXPOSED, EXPOSED};
 use eipwatch::core::decide::{Kind, LAST_RESORT_AFTER, LOOSE_FOR, SETTLING, Why};
 use eipwatch::core::event::{self, Command, MAX_SHARDS, Request, Trigger};
 use eipwatch::core::log::{Level, Record};
@@ -222,6 +223,9 @@ fn the_metrics_are_documented() {
     assert_eq!(pairs("Of an invocation"), coded(METRICS));
     assert_eq!(pairs("Of a cluster"), coded(CLUSTER_METRICS));
     assert!(read(&root().join("docs/reference.md")).contains(&format!("namespace `{NAMESPACE}`")));
+    let exposed = EXPOSED.iter().chain(CLUSTER_EXPOSED);
+    let exposed: Vec<[&str; 3]> = exposed.map(|one| [one.name, one.kind.as_str(), one.of]).collect();
+    assert_eq!(table("For Prometheus"), exposed);
 }
 
 #[test]

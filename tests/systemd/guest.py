@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import time
 import urllib.request
@@ -19,6 +20,8 @@ STATE = pathlib.Path("/var/lib/trial")
 LONG_S = 180
 EVERY_S = 5
 EXPOSURE_LIMIT = 2.0
+# Two seconds, and what an emulated machine needs to start a program.
+GIVEN_UP_S = 6
 
 
 def ask(path, data=None):
@@ -80,6 +83,23 @@ def installed_by_cloud_init():
     assert "status: done" in status, status
     wait_for("ok", here)
     assert [b["status"] for b in beats(0)][0] == "ok", "its first heartbeat is of health"
+    run("cloud-init", "schema", "--config-file", "/trial/cloud-init-al2023.yaml")
+
+
+def a_goodbye_waits_for_no_resolver():
+    """A resolver that never answers: glibc would go on asking for ten seconds and more."""
+    mark("names are no longer resolved")
+    pathlib.Path("/etc/resolv.conf").write_text("nameserver 127.0.0.53\n")
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.53", 53))
+    names = {"AWS_ENDPOINT_URL": "http://ec2.trial.example:80", "RUNTIME_DIRECTORY": "/run"}
+    begun = time.monotonic()
+    result = subprocess.run(["eipwatch-agent", "leave"], env={**os.environ, **names}, timeout=LONG_S, check=False)
+    took = time.monotonic() - begun
+    silent.close()
+    mark(f"the goodbye was given up after {took:.1f} s")
+    assert result.returncode == 1 and took < GIVEN_UP_S, result
+    pathlib.Path("/run/leaving").unlink()
 
 
 def units_are_as_they_should():
@@ -219,6 +239,7 @@ def boot_1():
     one_that_dies_is_started_anew()
     only_a_shutdown_says_goodbye()
     leave_by_hand_and_back()
+    a_goodbye_waits_for_no_resolver()
     the_network_comes_and_goes()
     end("reboot")
 
@@ -251,4 +272,5 @@ def main():
         subprocess.run(["systemctl", "poweroff", "--force"], check=False)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -133,7 +133,8 @@ def disk_of(work, stand_in, packages):
     """The second disk: the script, its environment, the packages."""
     folder = work / "disk"
     folder.mkdir()
-    files = [REPO / "tests/systemd/guest.py", REPO / "docs/agent.md", *packages.glob("*-0.1.1.deb"), *packages.glob("*.rpm")]
+    files = [REPO / name for name in ("tests/systemd/guest.py", "docs/agent.md", "infra/agent/cloud-init-al2023.yaml")]
+    files += [*packages.glob("*-0.1.1.deb"), *packages.glob("*.rpm")]
     for file in files:
         (folder / file.name).write_bytes(file.read_bytes())
     (folder / "environment").write_text(
@@ -219,4 +220,5 @@ def main():
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

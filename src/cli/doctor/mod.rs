@@ -10,11 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use serde::Serialize;
 
 use super::ask::{Backend, Failed};
 use super::paint::Tone;
-use super::render::{Page, clean};
+use super::render::{Page, clean, label};
 use super::standing::Standing;
 use crate::cloud::Cloud;
 use crate::core::decide::EXTERNAL;
@@ -30,6 +31,9 @@ use crate::core::time::{Time, duration_text};
 use crate::core::watch::ROUND;
 use crate::env;
 use crate::network::{Function, Network};
+
+/// Addresses that are rehearsed at once; each reads EC2 and probes its cluster.
+const MAX_REHEARSALS: usize = 8;
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -137,6 +141,12 @@ pub async fn examine<B: Backend, C: Cloud + Network>(
         .map_err(|error| Failed::NoAnswer(format!("EC2 could not be read: {error}. Nothing was changed")))?;
     let wanted: BTreeSet<&ClusterName> = report.clusters.iter().map(|of| &of.cluster).collect();
     let paths = network::read(from, &clusters, &wanted).await;
+    let all = report.clusters.iter().flat_map(|of| of.addresses.iter().map(move |address| (of, address)));
+    let all = futures_util::stream::iter(all).map(|(of, address)| async move {
+        Ok(((&of.cluster, address.public_ip), rehearse(from.backend, of, address).await?))
+    });
+    let all: Vec<Result<_, Failed>> = all.buffered(MAX_REHEARSALS).collect().await;
+    let mut rehearsals: BTreeMap<_, _> = all.into_iter().collect::<Result<_, Failed>>()?;
     let mut diagnoses = Vec::new();
     for of in &report.clusters {
         let Some(cluster) = clusters.get(&of.cluster) else { continue };
@@ -151,7 +161,10 @@ pub async fn examine<B: Backend, C: Cloud + Network>(
         policy(&mut found, from, cluster);
         let mut targets = Vec::new();
         for address in &of.addresses {
-            targets.push(rehearse(from.backend, &mut found, of, address).await?);
+            let rehearsed = rehearsals.remove(&(&of.cluster, address.public_ip));
+            let (its, target) = rehearsed.unwrap_or((Found(Vec::new()), None));
+            found.0.extend(its.0);
+            targets.push(target);
         }
         if from.function.is_none() {
             may_tag(&mut found, from.cloud, &keys, cluster).await;
@@ -350,10 +363,10 @@ fn addresses(found: &mut Found, of: &ClusterReport, cluster: &Cluster, facts: &F
 /// Asks whether the address could move now: a move as a dry run, which has EC2 say whether it would be allowed.
 async fn rehearse(
     backend: &impl Backend,
-    found: &mut Found,
     of: &ClusterReport,
     address: &AddressReport,
-) -> Result<Option<InstanceId>, Failed> {
+) -> Result<(Found, Option<InstanceId>), Failed> {
+    let mut found = Found(Vec::new());
     let ip: Ipv4Addr = address.public_ip;
     let command =
         Command::Move { cluster: Some(of.cluster.clone()), address: Some(ip), to: None, force: false, dry_run: true };
@@ -367,8 +380,8 @@ async fn rehearse(
     match decision {
         Some(decision) if decision.kind == Kind::Move => {
             let to = decision.to.clone().unwrap_or_else(|| InstanceId::from(""));
-            found.pass("move", format!("{ip} could go to {} now, and EC2 would allow it", called(of, &to)));
-            Ok(Some(to))
+            found.pass("move", format!("{ip} could go to {} now, and EC2 would allow it", label(of, &to)));
+            Ok((found, Some(to)))
         }
         Some(decision) => {
             let mut text = format!("{ip} could not move: {}", decision.text);
@@ -385,21 +398,13 @@ async fn rehearse(
                 _ => "See what speaks against each node.",
             };
             found.fail("move", text, cure);
-            Ok(None)
+            Ok((found, None))
         }
         None => {
             let why = report.error.unwrap_or_else(|| "no decision".to_owned());
             found.fail("move", format!("{ip} could not move: {why}"), "Try again.");
-            Ok(None)
+            Ok((found, None))
         }
-    }
-}
-
-/// How people call a node of the answer.
-fn called(of: &ClusterReport, id: &InstanceId) -> String {
-    match of.nodes.iter().find(|node| &node.id == id).and_then(|node| node.name.as_deref()) {
-        Some(name) => format!("{name} ({id})"),
-        None => id.to_string(),
     }
 }
 
@@ -475,12 +480,12 @@ fn probed(cluster: &Cluster) -> bool {
 }
 
 /// From a service's death to the verdict, at most: it refuses at once.
-fn dead(policy: &Policy) -> Duration {
+pub fn dead(policy: &Policy) -> Duration {
     policy.interval + policy.fast * policy.fall.saturating_sub(1)
 }
 
 /// The same of a service that accepts and answers nothing.
-fn hung(policy: &Policy) -> Duration {
+pub fn hung(policy: &Policy) -> Duration {
     dead(policy) + policy.timeout
 }
 
@@ -933,7 +938,7 @@ mod tests {
         let diagnoses = diagnose(scene(), Some(IPS[1]));
         assert!(!diagnoses.ok && !diagnoses.clusters[0].could_move);
         assert_eq!(worst(&diagnoses, "health").level, Level::Fail);
-        assert!(worst(&diagnoses, "health").text.contains("http:80: refused"), "{diagnoses:#?}");
+        assert!(worst(&diagnoses, "health").text.contains("http:80/: refused"), "{diagnoses:#?}");
         assert_eq!(worst(&diagnoses, "move").level, Level::Fail);
         assert_eq!(diagnoses.standing(), Standing::Attention);
     }

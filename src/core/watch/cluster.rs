@@ -13,7 +13,7 @@ use crate::core::log::Record;
 use crate::core::model::{AllocationId, Answer, InstanceId, InstanceState, ProbeTarget};
 use crate::core::report::MoveReport;
 use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Taken};
-use crate::core::tags::{Check, Health, Leaving, MAX_MOVES_KEPT, State, Undrained, Verdict, plain};
+use crate::core::tags::{Check, Health, Keys, Leaving, MAX_MOVES_KEPT, State, Undrained, Verdict, plain};
 use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
 
@@ -30,6 +30,8 @@ pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 pub const TAG_LEFT_ALONE: Duration = Duration::from_secs(60);
 /// How old an announcement may be before it is only a hint: what it announced would have happened by then.
 pub const NOTICE_BELIEVED: Duration = Duration::from_secs(600);
+/// How many notes on a cluster are kept: somebody may write garbage over and over.
+const MAX_NOTES: usize = 100;
 /// How much of the failing evidence the health tag carries, in characters.
 const WHY_CHARS: usize = 80;
 
@@ -520,6 +522,16 @@ impl Watched {
         }
     }
 
+    /// What could not be read of the tags that are about to be written over stays in the answer: nobody could find it afterwards.
+    pub fn keep_garbled_memory(&mut self, keys: &Keys) {
+        let ours = |problem: &&String| problem.starts_with(&keys.state) || problem.starts_with(&keys.health);
+        for problem in self.cluster.problems.iter().filter(ours) {
+            if !self.notes.contains(problem) && self.notes.len() < MAX_NOTES {
+                self.notes.push(problem.clone());
+            }
+        }
+    }
+
     /// A health tag was written, or given up.
     pub fn recorded_health(&mut self, id: &InstanceId, health: &Health, written: bool, now: Time) {
         if let Some(memory) = self.nodes.get_mut(id) {
@@ -544,22 +556,24 @@ impl Watched {
         let asked = around.looks.addresses.asked;
         for address in &self.cluster.addresses {
             let memory = self.memory.entry(address.id.clone()).or_default();
-            let state = remembered(address, Some(memory));
-            let other = match (&address.holder, state) {
-                (Holder::Node(id), Some(state))
-                    if &state.holder != id && !is_stale(&address.holder, Some(state), now) =>
-                {
-                    Some((id.clone(), state.clone()))
-                }
-                _ => None,
+            let Holder::Node(id) = &address.holder else {
+                self.adopting.remove(&address.id);
+                continue;
             };
+            let before = match remembered(address, Some(memory)) {
+                Some(state) => Some((state.holder.clone(), state.moves.clone()))
+                    .filter(|_| !is_stale(&address.holder, Some(state), now)),
+                // No tag says who held it before, but this invocation has seen it.
+                None => Some((memory.first_holder.get_or_insert_with(|| id.clone()).clone(), Vec::new())),
+            };
+            let other = before.filter(|(before, _)| before != id);
             let moving = self.moving.contains_key(&address.id);
-            let Some((id, state)) = other.filter(|_| !moving && around.writes) else {
+            let Some((from, mut moves)) = other.filter(|_| !moving && around.writes) else {
                 self.adopting.remove(&address.id);
                 continue;
             };
             let first = match self.adopting.get(&address.id) {
-                Some((of, first)) if of == &id => *first,
+                Some((of, first)) if of == id => *first,
                 _ => {
                     self.adopting.insert(address.id.clone(), (id.clone(), now));
                     now
@@ -570,12 +584,11 @@ impl Watched {
                 continue;
             }
             self.adopting.remove(&address.id);
-            let mut moves = state.moves.clone();
             push_move(&mut moves, now);
             let adopted = State {
-                holder: id,
+                holder: id.clone(),
                 since: now.whole_second(),
-                from: Some(state.holder),
+                from: Some(from),
                 why: EXTERNAL.to_owned(),
                 moves,
             };

@@ -470,6 +470,7 @@ impl Watch {
             }
             let watched = match self.clusters.get_mut(&name) {
                 Some(watched) => {
+                    watched.keep_garbled_memory(&self.settings.keys);
                     watched.cluster = cluster;
                     watched
                 }

@@ -1,6 +1,6 @@
 //! The manual commands: what they change, what they refuse, and what they answer.
 
-use eipwatch::embedded::ec2::{Api, InstanceSpec, tags};
+use eipwatch::embedded::ec2::{Api, InstanceSpec, Place, tags};
 use eipwatch::embedded::faults::Rule;
 use eipwatch::sim::world::Behaviour;
 use serde_json::json;
@@ -54,6 +54,22 @@ fn a_dry_move_moves_nothing() {
     let order = json!({"action": "move", "to": &*b, "dry_run": true});
     let told = scene.expect_of(&order, "move manual to B", &["ask B: DryRunOperation"], "A");
     assert!(told.report.ok && told.address(0).moves.is_empty());
+}
+
+/// An instance outside the cluster is left alone by every sweep, but a command takes the address back from it.
+#[test]
+fn move_takes_an_address_back_from_an_outside_instance() {
+    let mut scene = Scene::pair();
+    let stranger = scene.ec2.add_instance(InstanceSpec::default());
+    let (ip, now_ms) = (scene.address(0), scene.epoch_ms());
+    scene.ec2.move_by_hand(&ip, Place::Instance(&stranger), now_ms);
+    scene.expect("stay outsider", &[], &stranger);
+    let b = scene.node(B);
+    let order = json!({"action": "move", "to": b.as_ref()});
+    let told = scene.expect_of(&order, "move manual to B", &["associate B", "tag state 0"], "B");
+    assert_eq!(told.address(0).moves[0].from.as_ref().map(|id| id.as_str()), Some(stranger.as_ref()));
+    scene.pass(40_000);
+    scene.expect("stay healthy", &[], "B");
 }
 
 /// `move` to what is no candidate is refused, naming node and reason: each objection in turn.

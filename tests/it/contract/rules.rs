@@ -344,6 +344,25 @@ fn rule_7_without_memory_nothing_is_recorded() {
     assert_eq!(scene.address_tag(0, "state"), "");
 }
 
+/// Rules 7 and 9: what one invocation sees moved by others is remembered, too, where no tag said who held it before.
+#[test]
+fn rule_7_what_others_move_before_our_eyes_is_adopted_and_stays() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "failback=auto stable=5s");
+    scene.tag_node(A, "priority", "200");
+    let by_hand_ms = scene.now_ms() + 10_000;
+    scene.at(by_hand_ms, |world| {
+        let (ip, b, now_ms) = (world.address(0), world.node(B), world.now().as_millis());
+        world.ec2.move_by_hand(&ip, Place::Instance(&b), now_ms);
+    });
+    let told = scene.watch(50);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay healthy".to_owned(), "B".to_owned()));
+    let (a, b, state) = (scene.node(A), scene.node(B), scene.address_tag(0, "state"));
+    assert!(state.starts_with(&format!("holder={b} since=")), "{state}");
+    assert!(state.contains(&format!(" from={a} why=external moves=2026-")), "{state}");
+    assert_eq!(told.calls, ["tag state 0"]);
+}
+
 /// Rule 7: a NAT gateway's interface is an outsider: left alone and reported, whatever becomes of the nodes.
 #[test]
 fn rule_7_a_nat_gateway_is_left_alone() {

@@ -104,6 +104,22 @@ fn garbage_in_any_tag_leaves_a_rescue_possible() {
     }
 }
 
+/// Garbage in what the software writes is still named when this very invocation has written over it: nobody could find it afterwards.
+#[test]
+fn garbage_that_is_written_over_is_still_named() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "state", "garbage");
+    scene.tag_node(A, "health", "verdict=wonderful since=tomorrow");
+    scene.refuse(A);
+    let told = scene.watch(20);
+    let (a, b, ip) = (scene.node(A), scene.node(B), scene.address(0));
+    assert!(scene.address_tag(0, "state").starts_with(&format!("holder={b} ")));
+    assert!(scene.node_tag(A, "health").starts_with("verdict=unhealthy "));
+    told.problem(&format!("eipwatch:state on {ip}: 'garbage'"));
+    told.problem(&format!("eipwatch:health on {a}: 'verdict=wonderful'"));
+    assert_eq!(scene.sweep().problems(), "");
+}
+
 /// A pair that cannot be used leaves the others in force; the problem names the pair and what is used instead.
 #[test]
 fn the_readable_part_of_a_policy_applies() {

@@ -29,6 +29,10 @@ pub struct World {
     pub cloudwatch: CloudWatch,
     /// Every node's service listens here.
     pub port: u16,
+    /// The nodes' security group.
+    pub group: String,
+    /// The VPC's main route table; it has a route to an internet gateway.
+    pub table: String,
     subnet: String,
     /// For the nodes to come, in order.
     listeners: Mutex<Vec<TcpListener>>,
@@ -68,8 +72,20 @@ impl World {
         let zone = format!("{REGION}a");
         let subnet = [("VpcId", vpc.as_str()), ("CidrBlock", &cidr), ("AvailabilityZone", &zone)];
         let subnet = ec2.call("CreateSubnet", &subnet).child("subnet").unwrap().text("subnetId").unwrap();
+        let gateway = ec2.call("CreateInternetGateway", &[]);
+        let gateway = gateway.child("internetGateway").unwrap().text("internetGatewayId").unwrap();
+        ec2.call("AttachInternetGateway", &[("InternetGatewayId", &gateway), ("VpcId", &vpc)]);
+        let of_vpc = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", vpc.as_str())];
+        let table = ec2.call("DescribeRouteTables", &of_vpc).items("routeTableSet").remove(0);
+        let table = table.text("routeTableId").unwrap();
+        let out = [("RouteTableId", table.as_str()), ("DestinationCidrBlock", "0.0.0.0/0"), ("GatewayId", &gateway)];
+        ec2.call("CreateRoute", &out);
+        let group = ec2.call("DescribeSecurityGroups", &of_vpc).items("securityGroupInfo").remove(0);
+        let group = group.text("groupId").unwrap();
         let (port, listeners) = listen(third);
         World {
+            group,
+            table,
             proxy: Proxy::start(&ec2.account),
             cloudwatch: CloudWatch::start(),
             ec2,
