@@ -135,7 +135,7 @@ fn the_same_scenario_comes_out_the_same_twice_and_chance_follows_its_seed() {
 
 #[test]
 fn policies_are_varied_and_the_trade_off_told() {
-    let text = "title = \"noise\"\nduration = \"30m\"\nseed = 5\n[[fault]]\nat = \"10m\"\nwhat = \"hang\"\nnode = \"holder\"\nfor = \"5m\"\n\
+    let text = "title = \"noise\"\nduration = \"30m\"\nseed = 5\n[[cluster]]\nname = \"web\"\npolicy = \"max_moves=5 window=1m\"\n[[fault]]\nat = \"10m\"\nwhat = \"hang\"\nnode = \"holder\"\nfor = \"5m\"\n\
                 [transient]\nper_hour = 60\nlength = \"200ms to 3s\"\n";
     let file = Scratch::with("vary.toml", text);
     let args = ["simulate", file.path(), "--vary", "fall=1..3", "--vary", "interval=500ms,2s", "--json"];
