@@ -58,6 +58,8 @@
 //! | [`network`] | routes and security groups around the nodes, for `eipwatch doctor` | the function never comes here |
 //! | [`probe`] | probes on real sockets | connects to nothing but the target; no node can make it exceed its time, bytes or sockets |
 //! | [`sim`] | worlds in virtual time | decides and judges nothing; no wall clock, no thread |
+//! | [`simulate`] | `eipwatch simulate`: a scenario file played under several policies | who served is told by the simulated nodes, never by the watch |
+//! | [`replay`] | `eipwatch replay`: a log shown, and decided again under another policy | asks nobody; decides by [`core::watch::Watch`] alone |
 //! | [`timeline`] | what happened, lane by lane, for people | plain data, and ways to show it |
 //! | [`timeline::page`] | that as one HTML page; [`timeline::text`]: in the terminal | text from outside becomes markup nowhere; nothing is fetched |
 //! | [`demo`] | `eipwatch demo` | stages nothing: what it tells of eipwatch are log records |
@@ -104,7 +106,8 @@
 //! [`core::watch::MAX_PROBES`], [`core::watch::ASSOCIATE_BURST`], [`core::watch::ASSOCIATE_PER_SECOND`], [`core::watch::MAX_TAGGING`],
 //! [`core::watch::MAX_TAG_TRIES`], [`core::watch::MAX_RESOURCES`], [`core::watch::VERIFY_FOR`], [`core::watch::ROUND`],
 //! [`core::verdict::MAX_PROBES_PER_CHECK`], [`core::model::MAX_IDS`], [`core::event::MAX_SNS_RECORDS`], [`core::event::MAX_INSTANCES`],
-//! [`core::tags::MAX_MOVES_KEPT`], [`timeline::page::MAX_PAGE_BYTES`], [`probe::MAX_HEAD_BYTES`], [`env::MAX_WATCH_SECONDS`], and `MAX_TRIES` in `core/watch/moving.rs`, `MAX_BISECT_CALLS` and
+//! [`core::tags::MAX_MOVES_KEPT`], [`timeline::page::MAX_PAGE_BYTES`], [`probe::MAX_HEAD_BYTES`], [`env::MAX_WATCH_SECONDS`], [`simulate::MAX_POLICIES`], [`simulate::scenario::MAX_DURATION`],
+//! [`replay::read::MAX_RECORDS`], [`replay::read::MAX_LINE_BYTES`], `MAX_PAGES` in `aws/logs.rs`, and `MAX_TRIES` in `core/watch/moving.rs`, `MAX_BISECT_CALLS` and
 //! `MAX_OPTIONAL_TRIES` in `core/watch/looks.rs`. The values that operators meet are in `docs/reference.md`.
 //!
 //! # How to add …

@@ -66,10 +66,6 @@ struct Elsewise<'a> {
 /// Clusters in which something may be decided; `None`: in all.
 type Active = Option<BTreeSet<ClusterName>>;
 
-fn none() -> Active {
-    Some(BTreeSet::new())
-}
-
 fn join(active: &mut Active, more: Active) {
     match (active.as_mut(), more) {
         (Some(names), Some(more)) => names.extend(more),

@@ -14,6 +14,8 @@ use crate::timeline::{NearMisses, SlowAnswer, Streak, Suggestion};
 
 /// How many of each kind are told.
 pub const MAX_TOLD: usize = 10;
+/// An answer that takes so small a part of its time limit is not slow.
+const SLOW_SHARE: u64 = 10;
 /// A node that serves again by itself within so long was not worth a move.
 const PASSES_SOON: Duration = Duration::from_secs(5);
 /// A log shorter than this says too little to make a policy quicker.
@@ -86,7 +88,9 @@ pub fn misses(known: &Known, at: Time, lasted: Duration, only: Option<&ClusterNa
             }
             for (took_ms, at) in evidence.slowest() {
                 figures.slowest_ms = figures.slowest_ms.max(took_ms);
-                slow.push((std::cmp::Reverse(took_ms), at, cluster, node, check));
+                if took_ms.saturating_mul(SLOW_SHARE) >= millis(policy.timeout) {
+                    slow.push((std::cmp::Reverse(took_ms), at, cluster, node, check));
+                }
             }
         }
     }

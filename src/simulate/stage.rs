@@ -485,7 +485,9 @@ impl<'a> Stage<'a> {
             if placed.at_ms <= START_MS {
                 changes.clear();
             }
-            changes.push((at, holder));
+            if changes.last().is_none_or(|(_, last)| *last != holder) {
+                changes.push((at, holder));
+            }
         }
         self.done.append(&mut self.shared.0.borrow_mut().done);
         Staged { world: self.world, downs: truth.downs, held, done: self.done, to }

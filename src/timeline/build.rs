@@ -589,9 +589,9 @@ impl Builder {
                 figures.failed += u32::from(!made.benign);
                 continue;
             }
+            let Some(gone_at) = self.effect(made) else { continue };
             figures.moves += 1;
             let Some(left) = made.report.from.as_ref().filter(|_| made.off_a_failing_holder()) else { continue };
-            let gone_at = self.effect(made);
             let downs = downs.get(left).map_or(&[][..], Vec::as_slice);
             if !downs.iter().any(|down| down.from <= gone_at && gone_at < down.to) {
                 figures.needless += 1;
@@ -603,13 +603,13 @@ impl Builder {
         Run { name, text: String::new(), figures, clusters, incidents }
     }
 
-    /// When a move took effect.
-    fn effect(&self, made: &Moved) -> Time {
+    /// When a move took effect; `None`: it did not, or another one had been there before it.
+    fn effect(&self, made: &Moved) -> Option<Time> {
         let changes = self.addresses.get(&made.address).map_or(&[][..], |told| told.held.as_slice());
         let arrived = |(at, holder): &&(Time, Option<InstanceId>)| {
             *at >= made.decided && *at <= made.at && holder.as_ref() == Some(&made.report.to)
         };
-        changes.iter().find(arrived).map_or(made.at, |(at, _)| *at)
+        changes.iter().find(arrived).map(|(at, _)| *at)
     }
 
     fn holds(&self, id: &AllocationId, told: &AddressTold, from: Time, to: Time) -> Vec<Hold> {
@@ -674,8 +674,8 @@ impl Builder {
         to: Time,
         incidents: &mut Vec<Incident>,
     ) {
-        let moves: Vec<&Moved> =
-            self.moves.iter().filter(|made| made.address == *id && made.cluster == *cluster && !made.benign).collect();
+        let of_it = self.moves.iter().filter(|made| made.address == *id && made.cluster == *cluster && !made.benign);
+        let moves: Vec<&Moved> = of_it.filter(|made| !made.report.ok || self.effect(made).is_some()).collect();
         let mut spans: Vec<(Time, Time)> = outages.iter().map(|outage| (outage.from, outage.to)).collect();
         spans.extend(moves.iter().map(|made| (made.decided, made.at)));
         spans.sort_unstable();

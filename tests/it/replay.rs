@@ -153,7 +153,7 @@ fn a_log_of_any_form_is_read() {
 
 #[test]
 fn near_misses_are_told_and_a_policy_suggested() {
-    let text = "duration = \"20m\"\n[[fault]]\nat = \"3m\"\nwhat = \"dead-service\"\nnode = \"web-2\"\nfor = \"1100ms\"\nevery = \"4m\"\n\
+    let text = "duration = \"20m\"\n[[fault]]\nat = \"3m10s\"\nwhat = \"dead-service\"\nnode = \"web-2\"\nfor = \"900ms\"\nevery = \"4m\"\n\
                 [[fault]]\nat = \"5m20s\"\nwhat = \"slow\"\nnode = \"web-1\"\nlatency = \"700ms\"\nfor = \"2s\"\n";
     let near = again(&written(text), &[]).near.unwrap();
     let longest = &near.streaks[0];

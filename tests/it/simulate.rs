@@ -135,7 +135,7 @@ fn the_same_scenario_comes_out_the_same_twice_and_chance_follows_its_seed() {
 
 #[test]
 fn policies_are_varied_and_the_trade_off_told() {
-    let text = "title = \"noise\"\nduration = \"30m\"\nseed = 5\n[[fault]]\nat = \"10m\"\nwhat = \"hang\"\nnode = \"holder\"\nfor = \"5m\"\n\
+    let text = "title = \"noise\"\nduration = \"30m\"\nseed = 5\n[[cluster]]\nname = \"web\"\npolicy = \"max_moves=5 window=1m\"\n[[fault]]\nat = \"10m\"\nwhat = \"hang\"\nnode = \"holder\"\nfor = \"5m\"\n\
                 [transient]\nper_hour = 60\nlength = \"200ms to 3s\"\n";
     let file = Scratch::with("vary.toml", text);
     let args = ["simulate", file.path(), "--vary", "fall=1..3", "--vary", "interval=500ms,2s", "--json"];
@@ -228,4 +228,60 @@ fn a_wrong_scenario_is_status_2_and_names_the_key_and_what_is_right() {
     let (status, _, err) = eipwatch(&["simulate", "crash", "--vary", "fall=1..20", "--vary", "rise=1..20"], None);
     assert_eq!(status, 2);
     assert!(err.contains("400 combinations are more than 200"), "{err}");
+}
+
+/// What `docs/simulate.md` shows is what comes out. After a change that is meant: `EIPWATCH_RENEW=1 cargo test --test it docs_simulate`.
+#[test]
+fn docs_simulate_shows_what_comes_out() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/simulate.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let folder = std::env::temp_dir().join(format!("eipwatch-docs-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut made = String::new();
+    let mut lines = text.lines();
+    let mut blocks = 0;
+    while let Some(line) = lines.next() {
+        made.push_str(line);
+        made.push('\n');
+        if line != "```console" {
+            continue;
+        }
+        blocks += 1;
+        for line in lines.by_ref().take_while(|line| *line != "```") {
+            let Some(typed) = line.strip_prefix("$ eipwatch ") else { continue };
+            let (command, shown) =
+                typed.split_once(" | ").map_or((typed, None), |(command, pipe)| (command, Some(pipe)));
+            let output = Command::new(env!("CARGO_BIN_EXE_eipwatch"))
+                .args(command.split_whitespace())
+                .current_dir(&folder)
+                .env("COLUMNS", "80")
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let out = String::from_utf8(output.stdout).unwrap();
+            assert!(output.status.success(), "{typed}: {}", String::from_utf8_lossy(&output.stderr));
+            let out = match shown {
+                None => out,
+                // `head -n 3` or `tail -n 3`.
+                Some(pipe) => {
+                    let number = pipe.rsplit(' ').next().and_then(|number| number.parse::<usize>().ok());
+                    let lines: Vec<&str> = out.lines().collect();
+                    let number = number.unwrap_or_else(|| panic!("only `head -n` and `tail -n` are known: {typed}"));
+                    let from = if pipe.starts_with("tail") { lines.len().saturating_sub(number) } else { 0 };
+                    lines.iter().skip(from).take(number).map(|line| format!("{line}\n")).collect()
+                }
+            };
+            made.push_str(&format!("{line}\n{out}"));
+        }
+        made.push_str("```\n");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(blocks >= 5, "{blocks} blocks");
+    if std::env::var_os("EIPWATCH_RENEW").is_some() {
+        std::fs::write(&path, &made).unwrap();
+    }
+    assert!(made == text, "docs/simulate.md shows something else than comes out; EIPWATCH_RENEW=1 renews it");
+    for (word, meaning) in eipwatch::simulate::scenario::WHATS {
+        assert!(text.contains(&format!("| `{word}` | {meaning} |")), "{word}");
+    }
 }
