@@ -4,7 +4,7 @@
 //! it begins and how much it shows. So zooming is two numbers, nothing is drawn twice, and text is not stretched, as it would be in an SVG of such
 //! a scale: a day holds an outage of a second 86,400 times. Without its script the page shows the first incident, and tells the others in words.
 //!
-//! Architecture invariant: text is escaped by its type. [`verbatim`] takes constants only, and nothing else makes markup of text.
+//! Architecture invariant: text is escaped by its type. `verbatim` takes constants only, and nothing else makes markup of text.
 
 mod near;
 mod scatter;

@@ -27,7 +27,7 @@ pub fn section(page: &Page<'_>) -> Markup {
                         div.wide { table {
                             thead { tr { th scope="col" { "when" } th scope="col" { "of" } th scope="col" { "what" } th scope="col" { "why" } } }
                             tbody { @for row in &rows { tr class=(class(row.look)) {
-                                td { (page.clock.precise(row.at)) @if let Some(to) = row.to { " to " (page.clock.precise(to)) } }
+                                td { @if let Some(to) = row.to { (page.clock.range(row.at, to)) } @else { (page.clock.precise(row.at)) } }
                                 td { (row.of) }
                                 td { b { (row.what) } @if row.count > 1 { " × " (row.count) } }
                                 td { (row.text) @for veto in &row.vetoes { br; small { (veto) } } }
