@@ -190,7 +190,7 @@ pub enum Command {
         /// The log: a file, or - for standard input
         #[arg(value_name = "LOG", required_unless_present = "function", conflicts_with = "function")]
         log: Option<String>,
-        /// Decide again under this policy: pairs over the one in force, such as 'fall=2'; repeatable
+        /// Decide again under this policy: pairs over the one in force; repeatable
         #[arg(long, value_name = "POLICY", value_parser = policy)]
         policy: Vec<String>,
         /// Only this cluster
