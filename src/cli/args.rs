@@ -164,10 +164,10 @@ pub enum Command {
         /// A scenario file (TOML), or the name of one that comes with eipwatch; --list tells them
         #[arg(value_name = "SCENARIO", required_unless_present = "list")]
         scenario: Option<String>,
-        /// Compare this policy: pairs over the scenario's own, such as 'fall=2 timeout=500ms'; repeatable
+        /// Compare this policy: pairs over the scenario's own ('fall=2'); repeatable
         #[arg(long, value_name = "POLICY", value_parser = policy)]
         policy: Vec<String>,
-        /// Compare all combinations of these values, such as fall=1..5 or interval=500ms,1s; repeatable
+        /// Compare all combinations, such as fall=1..5 or interval=1s,2s; repeatable
         #[arg(long, value_name = "KEY=VALUES", value_parser = vary::values)]
         vary: Vec<Vec<String>>,
         /// Another seed for what comes by chance
@@ -179,7 +179,7 @@ pub enum Command {
         /// Print the scenario's file, to be changed and played
         #[arg(long, conflicts_with_all = ["policy", "vary", "seed", "json", "html"])]
         show: bool,
-        /// Write the log, too, that the function would have written, under the scenario's own policy
+        /// Write the log, too, that the function would have written
         #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "show"])]
         log: Option<std::path::PathBuf>,
         #[command(flatten)]
