@@ -33,7 +33,7 @@ check-page: ## Open the HTML pages in a headless Chromium; wants Debian's chromi
 	python3 tests/page/check.py $${CARGO_TARGET_DIR:-target}/tmp/pages
 
 soak: ## Simulate on and on, from seeds, until stopped
-	cargo run --locked --no-default-features --example soak
+	cargo run --locked --profile soak --no-default-features --example soak
 
 mutants: ## Plant bugs, and let the simulation look for them
 	tests/mutants/run.sh

@@ -1,7 +1,7 @@
-"""Plants mistakes in a copy of infra/ and sees whether the checks find each: `.venv/bin/python checks/mutants.py [WORD]`.
+"""Plants mistakes in a copy of infra/ and sees whether the checks find each: `.venv/bin/python checks/mutants.py [WORD…]`.
 
-After check.sh, which installs the checkers and synthesises the CDK example. Takes some minutes; no part of check.sh. With a
-WORD only the mistakes whose name contains it.
+After check.sh, which installs the checkers and synthesises the CDK example. Takes some minutes; no part of check.sh. With
+WORDs only the mistakes whose names contain one.
 """
 
 import os
@@ -88,7 +88,7 @@ def checks(infra):
 
 
 def main(arguments):
-    wanted = [m for m in MISTAKES if not arguments or arguments[0] in m[0]]
+    wanted = [m for m in MISTAKES if not arguments or any(word in m[0] for word in arguments)]
     survived = []
     with tempfile.TemporaryDirectory() as copy:
         infra = os.path.join(copy, "infra")
@@ -96,7 +96,8 @@ def main(arguments):
         shutil.copytree(os.path.join(REPO, "infra"), infra, ignore=skipped)
         for folder in ("events", "src"):
             shutil.copytree(os.path.join(REPO, folder), os.path.join(copy, folder))
-        shutil.copy(os.path.join(REPO, "Cargo.toml"), copy)
+        for file in ("Cargo.toml", "LICENSE-MIT"):
+            shutil.copy(os.path.join(REPO, file), copy)
         passed, said = checks(infra)
         assert passed, f"without a mistake the checks fail: {said}"
         for name, file, old, new in wanted:

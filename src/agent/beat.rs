@@ -516,6 +516,8 @@ impl Beat {
                 };
                 self.next_write = (attempt.at + pause).max(now);
                 let text = error.to_string();
+                // AWS ends its sentences; what is said here goes on.
+                let text = text.trim_end_matches('.').to_owned();
                 if let Some(farewell) = &mut self.farewell {
                     let hopeless = !matches!(error.failure, Failure::Throttled | Failure::Transient);
                     self.next_write = now + farewell.pause;

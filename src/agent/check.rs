@@ -90,7 +90,7 @@ mod tests {
     fn reads_every_kind_and_writes_it_back() {
         for text in [
             "http:8080/health",
-            "https:443",
+            "https:443/",
             "tcp:5432",
             "unit:nginx.service",
             "unit:getty@tty1.service",

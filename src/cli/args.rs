@@ -216,7 +216,7 @@ pub enum Command {
     },
     /// Do what the function does, outside Lambda, until Ctrl-C or SIGTERM
     Watch {
-        /// Serve metrics for Prometheus there, under /metrics, such as 127.0.0.1:9464
+        /// Serve metrics for Prometheus there, such as 127.0.0.1:9464
         #[arg(long, value_name = "ADDRESS")]
         metrics: Option<SocketAddr>,
     },

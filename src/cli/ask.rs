@@ -3,11 +3,13 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 
+use super::render::{Page, complain, label};
 use super::standing::{self, Standing};
 use crate::cloud::Cloud;
 use crate::core::decide::Kind;
 use crate::core::event::{Command, Trigger};
-use crate::core::report::Report;
+use crate::core::log::Record;
+use crate::core::report::{NodeReport, Report};
 use crate::core::time::duration_text;
 use crate::core::watch::{Ending, Settings, Watch};
 use crate::drive::{Clock, SystemClock, drive};
@@ -15,6 +17,11 @@ use crate::probe::Prober;
 
 /// How long one command may take. A sweep settles within seconds; throttled by AWS it goes on trying.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long it waits for an EC2 that shows nothing at all: somebody sits before the terminal, and can begin again.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// After so many reads that failed it is told that there is trouble.
+const FAILURES_TOLD: u32 = 4;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +68,23 @@ impl<C: Cloud, P: Prober> Backend for Here<C, P> {
         let now = clock.now();
         let trigger = Trigger::Command(command.clone());
         let mut watch = Watch::new(vec![trigger], self.settings.clone(), now, now + LIMIT);
+        watch.hurry(PATIENCE);
         // Ctrl-C ends the process: a move is one call, and the next sweep finishes what it leaves.
         let stop = std::future::pending();
-        match drive(&mut watch, &self.cloud, &self.prober, &clock, stop, |_| ()).await {
+        let mut failures = 0;
+        let tell = |record: &Record| {
+            if let Record::ReadingFailed { error, .. } = record {
+                failures += 1;
+                // Somebody waits, and would not know for what.
+                if failures == FAILURES_TOLD {
+                    let limit = duration_text(LIMIT);
+                    complain(&format!(
+                        "AWS does not answer ({error}). It is asked again, for {limit} in all; Ctrl-C ends that"
+                    ));
+                }
+            }
+        };
+        match drive(&mut watch, &self.cloud, &self.prober, &clock, stop, tell).await {
             Ending::Report(report) => Ok(report),
             Ending::BadRequest(bad) => Err(Failed::BadRequest(bad.problem)),
         }
@@ -122,15 +143,23 @@ pub async fn prospect(backend: &impl Backend, command: &Command) -> Result<Prosp
     let will: Vec<String> = match command {
         Command::Drain { node } | Command::Undrain { node } => {
             let drain = matches!(command, Command::Drain { .. });
-            let held = addresses().filter(|address| address.holder.as_ref() == Some(node));
-            let held: Vec<String> = held.map(|address| address.public_ip.to_string()).collect();
+            let of = report.clusters.iter().find(|of| of.nodes.iter().any(|one| &one.id == node));
+            let who = of.map_or_else(|| node.to_string(), |of| label(of, node));
             let mut will = match drain {
-                true => vec![format!("{node} gets mode drain: it is no candidate any more.")],
-                false => vec![format!("{node} gets mode active: it may take addresses again.")],
+                true => vec![format!("{who} gets mode drain: it is no candidate any more.")],
+                false => vec![format!("{who} gets mode active: it may take addresses again.")],
             };
-            if drain && !held.is_empty() {
-                let held = held.join(", ");
-                will.push(format!("It holds {held}, which goes to the best candidate as soon as there is one."));
+            for of in report.clusters.iter().filter(|_| drain) {
+                let held = of.addresses.iter().filter(|address| address.holder.as_ref() == Some(node));
+                let held: Vec<String> = held.map(|address| address.public_ip.to_string()).collect();
+                let others: Vec<&NodeReport> = of.nodes.iter().filter(|one| one.candidate).collect();
+                let held = held.join(" and ");
+                match others.as_slice() {
+                    _ if held.is_empty() => {}
+                    [] => will.push(format!("It keeps {held} until another node can take it: none can now.")),
+                    [one] => will.push(format!("{held} goes to {}.", label(of, &one.id))),
+                    several => will.push(format!("{held} goes to the best of {} candidates.", several.len())),
+                }
             }
             will
         }
@@ -164,9 +193,11 @@ pub fn can_confirm() -> bool {
 /// Shows what will happen and waits for a yes.
 pub fn confirm(will: &[String]) -> bool {
     let mut err = std::io::stderr().lock();
+    let mut lines = String::new();
     for line in will {
-        let _ = writeln!(err, "{}", super::render::clean(line));
+        Page::for_stderr().wrap(&mut lines, "", None, line);
     }
+    let _ = err.write_all(lines.as_bytes());
     let _ = write!(err, "Go on? [y/N] ");
     let _ = err.flush();
     let mut answer = String::new();

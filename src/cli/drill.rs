@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::net::Ipv4Addr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -295,33 +295,41 @@ impl<B: Backend, T: Fn(&str)> Drill<'_, B, T> {
                 before.lost, before.asked
             ));
         }
-        let there = tokio::select! {
-            there = self.leg("there", holder.clone(), self.plan.to.clone()) => Some(there),
-            () = &mut stop => None,
+        let leg = self.leg("there", holder.clone(), self.plan.to.clone(), stop).await;
+        let (at, broken) = (leg.to.clone(), leg.error.clone());
+        moves.push(leg);
+        // What failed may have moved it all the same: an answer can get lost.
+        let at = match at {
+            Some(at) => at,
+            None => self.holder_now().await.unwrap_or_else(|| holder.clone()),
         };
-        let (from, broken) = match there {
-            Some(leg) => {
-                let (at, broken) = (leg.to.clone(), leg.error.clone());
-                moves.push(leg);
-                match at {
-                    Some(at) => (at, broken),
-                    None => return broken,
-                }
-            }
-            None => {
-                (self.tell)("Interrupted: the address is brought back.");
-                (holder.clone(), Some("interrupted".to_owned()))
-            }
-        };
+        if &at == holder {
+            return broken;
+        }
         // From here on it is brought back, whatever was asked for.
-        let back = self.leg("back", from, Some(holder.clone())).await;
+        let back = self.leg("back", at, Some(holder.clone()), pin!(std::future::pending())).await;
         let error = back.error.clone();
         moves.push(back);
         broken.or(error)
     }
 
-    /// One move, and the time until the address serves again.
-    async fn leg(&self, way: &'static str, from: InstanceId, to: Option<InstanceId>) -> Leg {
+    /// Who holds the address; `None`: nobody, or it cannot be told.
+    async fn holder_now(&self) -> Option<InstanceId> {
+        let status = Command::Status { cluster: Some(self.plan.before.cluster.clone()) };
+        let report = self.backend.ask(&status).await.ok()?;
+        let mut addresses = report.clusters.into_iter().flat_map(|of| of.addresses);
+        addresses.find(|one| one.public_ip == self.plan.address)?.holder
+    }
+
+    /// One move, and the time until the address serves again. A move on its way is never let go of: only the waiting for
+    /// the service is cut short when `stop` resolves.
+    async fn leg(
+        &self,
+        way: &'static str,
+        from: InstanceId,
+        to: Option<InstanceId>,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) -> Leg {
         let ip = self.plan.address;
         let name = to.as_ref().map_or_else(|| "the best candidate".to_owned(), ToString::to_string);
         (self.tell)(&format!("Moving {ip} from {from} to {name} ..."));
@@ -334,16 +342,22 @@ impl<B: Backend, T: Fn(&str)> Drill<'_, B, T> {
             force: false,
             dry_run: false,
         };
-        match self.backend.ask(&command).await {
+        let mut interrupted = false;
+        let mut asked = pin!(self.backend.ask(&command));
+        let answer = tokio::select! {
+            answer = &mut asked => answer,
+            () = &mut stop => {
+                interrupted = true;
+                (self.tell)("Interrupted: the move on its way is finished, then the address is brought back.");
+                asked.await
+            }
+        };
+        match answer {
             Err(error) => leg.error = Some(error.to_string()),
             Ok(report) => {
                 let address = report.clusters.iter().flat_map(|of| &of.addresses).find(|one| one.public_ip == ip);
                 let made = address.and_then(|one| one.moves.iter().rev().find(|made| made.ok));
                 leg.to = made.map(|made| made.to.clone());
-                // After an interruption nobody knows how far the first one came.
-                if let Some(from) = made.and_then(|made| made.from.clone()) {
-                    leg.from = from;
-                }
                 leg.took_ms = made.map(|made| made.took_ms);
                 leg.error = report.error;
                 if leg.to.is_none() && leg.error.is_none() {
@@ -352,9 +366,20 @@ impl<B: Backend, T: Fn(&str)> Drill<'_, B, T> {
                 }
             }
         }
-        if leg.error.is_none() && !self.steady().await {
-            leg.error =
-                Some(format!("{ip} did not serve without loss within {} s", self.plan.timing.steady_within.as_secs()));
+        if leg.error.is_none() && !interrupted {
+            tokio::select! {
+                steady = self.steady() => if !steady {
+                    let within = self.plan.timing.steady_within.as_secs();
+                    leg.error = Some(format!("{ip} did not serve without loss within {within} s"));
+                },
+                () = &mut stop => {
+                    interrupted = true;
+                    (self.tell)("Interrupted: the address is brought back.");
+                }
+            }
+        }
+        if interrupted {
+            leg.error.get_or_insert_with(|| "interrupted".to_owned());
         }
         leg.outage = self.tries.borrow().outage(began, Instant::now());
         (self.tell)(&format!("  {}", in_words(&self.plan.before, &leg)));
@@ -387,9 +412,11 @@ fn in_words(of: &ClusterReport, leg: &Leg) -> String {
             format!("outage {:.2} s, {lost} of {asked} requests lost", Duration::from_millis(*outage_ms).as_secs_f64())
         }
     };
-    match (&leg.to, leg.took_ms, &leg.error) {
-        (Some(to), Some(ms), None) => format!("to {}: EC2 showed it after {ms} ms; {outage}", label(of, to)),
-        (_, _, error) => format!("FAILED: {}; {outage}", error.as_deref().unwrap_or("it was not moved")),
+    let error = leg.error.as_ref().map(|error| format!("FAILED: {error}; ")).unwrap_or_default();
+    match (&leg.to, leg.took_ms) {
+        (Some(to), Some(ms)) => format!("to {}: EC2 showed it after {ms} ms; {error}{outage}", label(of, to)),
+        _ if error.is_empty() => format!("FAILED: it was not moved; {outage}"),
+        _ => format!("{error}{outage}"),
     }
 }
 
@@ -449,7 +476,8 @@ pub fn timeline(report: &DrillReport) -> Timeline {
             text: "It was there already.".to_owned(),
         });
     }
-    for (leg, way) in report.moves.iter().zip(["there", "back"]) {
+    for leg in &report.moves {
+        let way = leg.way;
         let moved = leg.to.as_ref().zip(leg.took_ms);
         let text = match &leg.to {
             Some(to) => format!("{way}: from {} to {}. {}", named(&leg.from), named(to), in_words(&report.before, leg)),
@@ -632,8 +660,13 @@ mod tests {
     #[test]
     fn an_interrupted_drill_brings_the_address_back() {
         let scene = scene(0);
-        // In the middle of the first move's steady time.
-        let report = drill(&scene, async { sleep(QUICK.before + QUICK.steady).await }).unwrap();
+        // As soon as the first move has taken place.
+        let moved = async {
+            while holder(&scene) == scene.nodes[0] {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let report = drill(&scene, moved).unwrap();
         assert_eq!(holder(&scene), scene.nodes[0]);
         assert_eq!((report.ok, report.error.as_deref()), (false, Some("interrupted")));
         assert_eq!(report.after.unwrap().addresses[0].holder.as_ref().unwrap().as_str(), &*scene.nodes[0]);

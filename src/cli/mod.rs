@@ -198,14 +198,14 @@ fn code_of(outcome: Result<Standing, Failed>) -> ExitCode {
     match outcome {
         Ok(standing) => ExitCode::from(standing.code()),
         Err(failed) => {
-            eprintln!("eipwatch: {}", render::clean(&failed.to_string()));
+            render::complain(&failed.to_string());
             ExitCode::from(failed.code())
         }
     }
 }
 
 fn fail(text: &str) -> ExitCode {
-    eprintln!("eipwatch: {text}");
+    render::complain(text);
     ExitCode::from(FAILED)
 }
 
@@ -252,7 +252,11 @@ async fn manual(
     if !consent.yes && ask::changes(command) && ask::can_confirm() {
         match ask::prospect(backend, command).await? {
             Prospect::Nothing => {}
-            Prospect::Refused(report) => return Ok(show(command, &report, json)),
+            Prospect::Refused(mut report) => {
+                // It was found out by a dry run, which nobody asked for.
+                report.dry_run = false;
+                return Ok(show(command, &report, json));
+            }
             Prospect::Will(will) if ask::confirm(&will) => {}
             Prospect::Will(_) => return Err(Failed::NoAnswer(DECLINED.to_owned())),
         }
@@ -278,7 +282,7 @@ async fn rehearse(
     let plan = match drill::plan(backend, order).await? {
         Ok(plan) => plan,
         Err(why) => {
-            eprintln!("eipwatch: no drill: {}", render::clean(&why));
+            render::complain(&format!("no drill: {why}. Nothing was moved"));
             return Ok(Standing::Attention);
         }
     };
@@ -299,7 +303,7 @@ fn show(command: &event::Command, report: &Report, json: bool) -> Standing {
     let text = if json { to_json(report) } else { render::report(report, Page::for_stdout()) };
     put(text.as_bytes());
     if let Some(error) = &report.error {
-        eprintln!("eipwatch: {}", render::clean(error));
+        render::complain(error);
     }
     ask::standing(command, report)
 }
@@ -334,7 +338,7 @@ async fn status_again(backend: &impl Backend, command: &event::Command, every: D
                 };
                 put(format!("{clear}{at}, again every {}\n\n{shown}", crate::core::time::duration_text(every)).as_bytes());
                 if let Some(error) = error {
-                    eprintln!("eipwatch: {}", render::clean(&error));
+                    render::complain(&error);
                 }
             }
             () = stop.clone() => return Ok(last),

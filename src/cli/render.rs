@@ -3,6 +3,7 @@
 //! Everything here came from outside: tags, AWS's messages, what nodes answered. [`clean`] keeps it from steering the terminal.
 
 use std::fmt::Write;
+use std::io::IsTerminal;
 
 use super::paint::{Paint, Tone};
 use super::standing;
@@ -35,13 +36,12 @@ pub struct Page {
 impl Page {
     /// For standard output: as wide as `COLUMNS` or else the terminal says, at most [`MAX_WIDTH`].
     pub fn for_stdout() -> Page {
-        use std::io::IsTerminal;
-        let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok());
-        let otherwise = || match std::io::stdout().is_terminal() {
-            true => terminal_width().unwrap_or(TERMINAL_WIDTH),
-            false => MAX_WIDTH,
-        };
-        Page { paint: Paint::for_stdout(), width: columns.unwrap_or_else(otherwise).clamp(MIN_WIDTH, MAX_WIDTH) }
+        Page { paint: Paint::for_stdout(), width: width(terminal_width(&std::io::stdout())) }
+    }
+
+    /// For standard error, where nothing is coloured.
+    pub fn for_stderr() -> Page {
+        Page { paint: Paint::PLAIN, width: width(terminal_width(&std::io::stderr())) }
     }
 
     /// Adds the text, broken into lines at spaces. `first` stands before the first line; the others are indented as it is, and a
@@ -74,15 +74,35 @@ impl Page {
     }
 }
 
-/// How wide the terminal is, if it says so.
-fn terminal_width() -> Option<usize> {
-    #[cfg(unix)]
-    {
-        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
-        (size.ws_col > 0).then_some(usize::from(size.ws_col))
+fn width(terminal: Option<usize>) -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|text| text.parse::<usize>().ok());
+    columns.or(terminal).unwrap_or(MAX_WIDTH).clamp(MIN_WIDTH, MAX_WIDTH)
+}
+
+/// How wide the terminal is; `None`: it is no terminal.
+#[cfg(unix)]
+fn terminal_width(stream: &(impl IsTerminal + std::os::fd::AsFd)) -> Option<usize> {
+    let said = || rustix::termios::tcgetwinsize(stream).ok().filter(|size| size.ws_col > 0);
+    stream.is_terminal().then(|| said().map_or(TERMINAL_WIDTH, |size| usize::from(size.ws_col)))
+}
+
+/// How wide the terminal is; `None`: it is no terminal.
+#[cfg(not(unix))]
+fn terminal_width(stream: &impl IsTerminal) -> Option<usize> {
+    stream.is_terminal().then_some(TERMINAL_WIDTH)
+}
+
+/// Says on standard error what is wrong. In a terminal it is broken into lines as everything else.
+pub fn complain(text: &str) {
+    use std::io::Write;
+    let mut lines = String::new();
+    let stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        Page::for_stderr().wrap(&mut lines, "eipwatch: ", None, text);
+    } else {
+        lines = format!("eipwatch: {}\n", clean(text));
     }
-    #[cfg(not(unix))]
-    None
+    let _ = stderr.lock().write_all(lines.as_bytes());
 }
 
 /// The text without anything that would steer a terminal.

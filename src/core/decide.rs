@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{AllocationId, InstanceId, InstanceState};
+use super::model::{AllocationId, InstanceId, InstanceState, InterfaceId};
 use super::snapshot::{Cluster, ClusterAddress, Holder, Node, Slot, Taken};
 use super::tags::{AddressMode, NodeMode, State, Verdict};
 use super::time::{Time, duration_text};
@@ -180,10 +180,17 @@ pub struct AddressMemory {
     pub barred: Option<String>,
     /// Since when it has needed a rescue.
     pub rescue_since: Option<Time>,
-    /// Since when its interface is known to be attached to nothing.
-    pub loose_since: Option<Time>,
+    /// The interface that it sits on, and since when that is known to be attached to nothing.
+    pub loose_since: Option<(InterfaceId, Time)>,
     /// A command to move it.
     pub order: Option<Order>,
+}
+
+impl AddressMemory {
+    /// Since when this interface is known to be attached to nothing.
+    pub fn loose(&self, interface: &InterfaceId) -> Option<Time> {
+        self.loose_since.as_ref().filter(|(of, _)| of == interface).map(|(_, since)| *since)
+    }
 }
 
 /// A command to move an address.
@@ -546,7 +553,7 @@ impl<'a> Asked<'a> {
             }
             (None, Holder::Loose(interface, read)) => {
                 let rated = self.rated(None);
-                let since = self.memory().and_then(|memory| memory.loose_since).unwrap_or(*read);
+                let since = self.memory().and_then(|memory| memory.loose(interface)).unwrap_or(*read);
                 let text = format!("{ip} sits on interface {interface}, which is attached to nothing");
                 if read.since(since) >= LOOSE_FOR {
                     return self.rescue(None, Why::HolderGone, text, &rated);

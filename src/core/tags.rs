@@ -601,38 +601,41 @@ impl Verdict {
 }
 
 /// A value made of `key=value` pairs, in whatever order; keys that are not asked for are let be.
-#[derive(Clone, Copy)]
-struct Pairs<'a>(&'a str);
+struct Pairs<'a>(Vec<Pair<'a>>);
+
+struct Pair<'a> {
+    whole: &'a str,
+    key: &'a str,
+    value: &'a str,
+}
 
 impl<'a> Pairs<'a> {
     /// Accepts nothing but pairs.
     fn of(text: &'a str) -> Result<Pairs<'a>, String> {
-        match words(text).find(|word| !word.contains('=')) {
-            Some(word) => Err(format!("{} is not key=value", quote(word))),
-            None => Ok(Pairs(text)),
-        }
+        let pair = |whole: &'a str| match whole.split_once('=') {
+            Some((key, value)) => Ok(Pair { whole, key, value }),
+            None => Err(format!("{} is not key=value", quote(whole))),
+        };
+        words(text).map(pair).collect::<Result<_, _>>().map(Pairs)
     }
 
     /// The value of a key, if it is there.
-    fn get<T>(self, key: &str, read: impl FnOnce(&'a str) -> Result<T, &'static str>) -> Result<Option<T>, String> {
-        let mut found = words(self.0).filter_map(|pair| {
-            let (name, value) = pair.split_once('=')?;
-            (name == key).then_some((pair, value))
-        });
-        let Some((pair, value)) = found.next() else { return Ok(None) };
+    fn get<T>(&self, key: &str, read: impl FnOnce(&'a str) -> Result<T, &'static str>) -> Result<Option<T>, String> {
+        let mut found = self.0.iter().filter(|pair| pair.key == key);
+        let Some(pair) = found.next() else { return Ok(None) };
         match found.next() {
-            Some((second, _)) => Err(format!("{} comes a second time", quote(second))),
-            None => named(pair, read(value)).map(Some),
+            Some(second) => Err(format!("{} comes a second time", quote(second.whole))),
+            None => named(pair.whole, read(pair.value)).map(Some),
         }
     }
 
     /// The value of a key that must be there.
-    fn need<T>(self, key: &str, read: impl FnOnce(&'a str) -> Result<T, &'static str>) -> Result<T, String> {
+    fn need<T>(&self, key: &str, read: impl FnOnce(&'a str) -> Result<T, &'static str>) -> Result<T, String> {
         self.get(key, read)?.ok_or_else(|| format!("'{key}=' is missing"))
     }
 
     /// A reason, `None` where there is none.
-    fn why(self) -> Result<Option<String>, String> {
+    fn why(&self) -> Result<Option<String>, String> {
         let why = self.get("why", |value| Ok(value.to_owned()))?;
         Ok(why.filter(|why| !why.is_empty()))
     }

@@ -125,6 +125,15 @@ impl Probing {
         self.standing != Standing::Down && self.fails > 0 && self.fails + 1 >= policy.fall
     }
 
+    /// What is established while nothing speaks against it: a result that leaves it so tells nothing new.
+    pub fn steady(&self) -> Option<bool> {
+        match self.standing {
+            Standing::Up if self.passed && self.fails == 0 => Some(true),
+            Standing::Down if self.passes == 0 => Some(false),
+            _ => None,
+        }
+    }
+
     /// Whether a streak is running that may change the standing, or nothing is established yet.
     fn changing(&self) -> bool {
         match self.standing {

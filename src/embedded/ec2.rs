@@ -495,6 +495,8 @@ pub struct Ec2 {
     /// Durations and limits.
     pub settings: Settings,
     now_ms: u64,
+    /// See [`Ec2::version`].
+    version: u64,
     rng: fastrand::Rng,
     rules: Vec<Rule>,
     buckets: BTreeMap<Api, Bucket>,
@@ -534,6 +536,7 @@ impl Ec2 {
         Ec2 {
             settings: Settings::default(),
             now_ms: 0,
+            version: 0,
             rng: fastrand::Rng::with_seed(seed),
             rules: Vec::new(),
             buckets: BTreeMap::new(),
@@ -577,6 +580,7 @@ impl Ec2 {
                 events: Vec::new(),
             },
         };
+        self.version += 1;
         self.instances.insert(id.clone(), vm);
         record(&mut self.state_changes, StateChange { at_ms: now, instance: id.clone(), state });
         self.new_interface("interface", spec.private_ips, spec.border_group.into(), Some((id.clone(), 0, true)));
@@ -734,6 +738,7 @@ impl Ec2 {
     /// Sets what a status check says.
     pub fn set_status(&mut self, instance: &str, kind: CheckKind, check: Check, now_ms: u64) -> bool {
         self.advance(now_ms);
+        self.version += 1;
         let Some(vm) = self.instances.get_mut(instance) else { return false };
         match kind {
             CheckKind::System => vm.status.system = check,
@@ -747,6 +752,7 @@ impl Ec2 {
     /// Replaces what AWS has planned for an instance.
     pub fn schedule_events(&mut self, instance: &str, events: Vec<ScheduledEvent>, now_ms: u64) -> bool {
         self.advance(now_ms);
+        self.version += 1;
         let vm = self.instances.get_mut(instance);
         vm.map(|vm| vm.status.events = events).is_some()
     }
@@ -754,6 +760,7 @@ impl Ec2 {
     /// Creates or replaces an alarm.
     pub fn set_alarm(&mut self, alarm: Alarm, now_ms: u64) {
         self.advance(now_ms);
+        self.version += 1;
         self.alarms.insert(alarm.name.clone(), alarm);
     }
 
@@ -803,6 +810,14 @@ impl Ec2 {
         Some(self.allocate(public_ip, border_group, Tags::new()))
     }
 
+    /// Others in the account use up what every token bucket holds.
+    pub fn empty_buckets(&mut self, now_ms: u64) {
+        self.advance(now_ms);
+        for api in Api::ALL {
+            self.buckets.insert(api, Bucket::empty(self.now_ms));
+        }
+    }
+
     /// Detaches an interface from its instance. Elastic IPs stay on it.
     pub fn detach_interface(&mut self, interface: &str, now_ms: u64) -> bool {
         self.advance(now_ms);
@@ -835,6 +850,11 @@ impl Ec2 {
     /// The latest time that the world was given.
     pub fn now_ms(&self) -> u64 {
         self.now_ms
+    }
+
+    /// Grows with every change of an instance's state, status or tags, of an association, an alarm: while it stays, so does the truth.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// When something happens next by itself.
@@ -996,6 +1016,7 @@ impl Ec2 {
                 _ => {}
             },
             Timer::Vanish(id) => {
+                self.version += 1;
                 self.instances.remove(&id);
             }
             Timer::AutoIp(id) => {
@@ -1024,6 +1045,7 @@ impl Ec2 {
     fn enter(&mut self, instance: &str, state: State, transient_ms: u64) {
         let now = self.now_ms;
         let Some(id) = self.instance_id(instance) else { return };
+        self.version += 1;
         if let Some(vm) = self.instances.get_mut(&id) {
             let launched_ms = if state == State::Pending { now } else { vm.life.newest().launched_ms };
             vm.life.push(now, Life { state, launched_ms });
@@ -1125,6 +1147,7 @@ impl Ec2 {
         let Some(eip) = self.addresses.get_mut(allocation) else { return };
         let before = eip.association.newest().as_ref().and_then(|it| it.instance.clone());
         let after = association.as_ref().and_then(|it| it.instance.clone());
+        self.version += 1;
         eip.association.push(now, association.clone());
         record(&mut self.history, Placed { at_ms: now, allocation: allocation.clone(), association, cause });
         for instance in [before, after].into_iter().flatten() {
@@ -1204,6 +1227,7 @@ impl Ec2 {
             return true;
         }
         let now = self.now_ms;
+        self.version += 1;
         if let Some(vm) = self.instances.get_mut(resource) {
             vm.tags.push(now, Arc::new(after));
         } else if let Some(eip) = self.addresses.get_mut(resource) {

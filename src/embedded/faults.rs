@@ -68,6 +68,10 @@ impl Bucket {
         Bucket { millis: limit.capacity.saturating_mul(1_000), at_ms: now_ms }
     }
 
+    pub fn empty(now_ms: u64) -> Bucket {
+        Bucket { millis: 0, at_ms: now_ms }
+    }
+
     /// Takes so many calls, or nothing and answers false.
     pub fn take(&mut self, limit: Limit, calls: u64, now_ms: u64) -> bool {
         let elapsed_ms = now_ms.saturating_sub(self.at_ms);

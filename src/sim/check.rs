@@ -17,6 +17,14 @@ const OWN_WRITES_BELIEVED_MS: u64 = 30_000;
 const EVENT_BELIEVED_MS: u64 = 60_000;
 /// How old what is known of nodes may be while calls fail: as old as an invocation can be.
 const WATCH_LIFE_MS: u64 = 120_000;
+/// How long after a move a read that shows the previous holder is taken as stale.
+const SETTLING_MS: u64 = 30_000;
+/// How far apart an interface must be seen attached to nothing before its address is taken.
+const LOOSE_FOR_MS: u64 = 10_000;
+/// How long a rescue may wait for nodes to settle.
+const LAST_RESORT_MS: u64 = 5_000;
+/// How long a watch has from knowing enough to having moved an address, in an EC2 that does what it is told.
+const TO_MOVE_MS: u64 = 15_000;
 /// Once this many rules were found broken there is no point in going on.
 pub const MAX_VIOLATIONS: usize = 20;
 
@@ -42,6 +50,23 @@ pub struct NodeView {
     pub impaired: bool,
     /// Whether it was announced that it will stop, as far as anybody was told.
     pub announced: bool,
+    /// Whether it is in another network border group than the addresses.
+    pub elsewhere: bool,
+}
+
+/// The world at a moment.
+#[derive(Clone, Copy)]
+pub struct Moment<'a> {
+    /// EC2's truth.
+    pub ec2: &'a Ec2,
+    /// The truth of the cluster's nodes beyond it.
+    pub views: &'a [NodeView],
+    /// Whether a probe of a node has passed in a caller's invocation.
+    pub passed: &'a dyn Fn(u32, &Id) -> bool,
+    /// Since when a watch of the cluster has run that nothing has harmed; `None`: there is none.
+    pub watched_since_ms: Option<u64>,
+    /// The present.
+    pub now_ms: u64,
 }
 
 /// What a caller may do.
@@ -150,6 +175,7 @@ struct NodeTruth {
     on_record: Steady<bool>,
     impaired: Steady<bool>,
     priority: Steady<u32>,
+    elsewhere: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -161,13 +187,21 @@ struct AddressTruth {
     state: Steady<Option<String>>,
     prefer: Steady<Option<String>>,
     moves_since_disturbance: u32,
+    /// It sits on an interface that is attached to nothing.
+    loose: bool,
+    /// And that interface was taken from an instance that ran.
+    from_running: bool,
+    /// Its holder is not well although another node could take it.
+    waits: Steady<bool>,
     /// When watches moved it off a holder that ran, was active and announced nothing, or it was moved by others.
     counted_ms: Vec<u64>,
 }
 
-/// Judges one world.
+/// Judges one cluster of a world.
 #[derive(Debug)]
 pub struct Checker {
+    name: String,
+    health_keys: [String; 2],
     bounds: Bounds,
     nodes: BTreeMap<Id, NodeTruth>,
     addresses: BTreeMap<Id, AddressTruth>,
@@ -191,8 +225,10 @@ pub struct Checker {
 
 impl Checker {
     /// Judges from `now_ms` on; what is found then is as it always was.
-    pub fn new(bounds: Bounds, ec2: &Ec2, views: &[NodeView], now_ms: u64) -> Checker {
+    pub fn new(name: &str, bounds: Bounds, ec2: &Ec2, views: &[NodeView], now_ms: u64) -> Checker {
         let mut this = Checker {
+            name: name.to_owned(),
+            health_keys: ["eipwatch:health".to_owned(), format!("eipwatch:health:{name}")],
             bounds,
             nodes: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -242,13 +278,14 @@ impl Checker {
     }
 
     /// Looks at the world after something may have happened.
-    pub fn observe(&mut self, ec2: &Ec2, views: &[NodeView], now_ms: u64) {
-        self.look(ec2, views, now_ms);
-        let new: Vec<Placed> = ec2.history().iter().skip(self.history_read).cloned().collect();
+    pub fn observe(&mut self, moment: &Moment<'_>) {
+        self.look(moment.ec2, moment.views, moment.now_ms);
+        let new: Vec<Placed> = moment.ec2.history().range(self.history_read..).cloned().collect();
         self.history_read += new.len();
         for (at, placed) in new.iter().enumerate() {
-            self.placed(placed, new.get(at + 1), now_ms);
+            self.placed(placed, new.get(at + 1), moment);
         }
+        self.judge_waiting(moment);
     }
 
     fn look(&mut self, ec2: &Ec2, views: &[NodeView], now_ms: u64) {
@@ -258,11 +295,11 @@ impl Checker {
             let get = |key: &str| tags.get(key).map(String::as_str);
             // What EC2 and agents repeat is not gone by the memory of it.
             let remembered = |text: &str| text.contains(" leaving=spot") || text.contains(" leaving=asg");
-            let health_leaves = get("eipwatch:health").is_some_and(remembered);
+            let health_leaves = self.health_keys.iter().any(|key| get(key).is_some_and(remembered));
             let agent_leaves = get("eipwatch:heartbeat").is_some_and(|text| text.contains("status=leaving"));
             let on_record = health_leaves || agent_leaves;
             let running = ec2.state(&view.id) == Some(State::Running);
-            let member = get("eipwatch:cluster").is_some_and(|text| text.split(' ').any(|word| word == "web"));
+            let member = get("eipwatch:cluster").is_some_and(|text| text.split(' ').any(|word| word == self.name));
             let active = get("eipwatch:mode").is_none_or(|text| text == "active");
             let priority = get("eipwatch:priority").and_then(|text| text.parse().ok()).unwrap_or(100);
             let announced = view.announced || on_record;
@@ -288,13 +325,15 @@ impl Checker {
                         on_record: Steady { value: on_record, since_ms },
                         impaired: Steady { value: view.impaired, since_ms },
                         priority: Steady { value: priority, since_ms },
+                        elsewhere: view.elsewhere,
                     };
                     self.nodes.insert(view.id.clone(), node);
                 }
             }
         }
-        let of_the_cluster =
-            |id: &&Id| ec2.tags(id).is_some_and(|tags| tags.get("eipwatch:cluster").is_some_and(|name| name == "web"));
+        let of_the_cluster = |id: &&Id| {
+            ec2.tags(id).is_some_and(|tags| tags.get("eipwatch:cluster").is_some_and(|name| *name == self.name))
+        };
         for id in ec2.address_ids().filter(of_the_cluster) {
             let empty = Tags::new();
             let tags = ec2.tags(id).unwrap_or(&empty);
@@ -321,6 +360,9 @@ impl Checker {
                         state: Steady::new(state),
                         prefer: Steady::new(prefer),
                         moves_since_disturbance: 0,
+                        loose: false,
+                        from_running: false,
+                        waits: Steady { value: false, since_ms: now_ms },
                         counted_ms: Vec::new(),
                     };
                     self.addresses.insert(id.clone(), address);
@@ -329,37 +371,40 @@ impl Checker {
         }
     }
 
-    fn placed(&mut self, placed: &Placed, next: Option<&Placed>, now_ms: u64) {
+    fn placed(&mut self, placed: &Placed, next: Option<&Placed>, moment: &Moment<'_>) {
         if let Cause::Displaced { by } = &placed.cause
+            && self.addresses.contains_key(by)
             && let Some(Placed { cause: Cause::Call(caller), .. }) = next
         {
             let since_ms = self.placed_ms.get(&placed.allocation).copied().unwrap_or_default();
-            if now_ms.saturating_sub(since_ms) > self.bounds.slack_ms + READ_BEFORE_MOVE_MS {
+            if moment.now_ms.saturating_sub(since_ms) > self.bounds.slack_ms + READ_BEFORE_MOVE_MS {
                 let text = format!("caller {caller} moved {by} onto the place of {}", placed.allocation);
                 self.object(placed.at_ms, "displaces", text);
             }
         }
         if let Cause::Call(caller) = placed.cause {
-            self.judge_move(placed, caller);
+            self.judge_move(placed, caller, moment);
         }
         self.placed_ms.insert(placed.allocation.clone(), placed.at_ms);
+        let nodes = &self.nodes;
         if let Some(address) = self.addresses.get_mut(&placed.allocation) {
+            let holder = |at: &Option<Association>| at.as_ref().and_then(|at| at.instance.clone());
+            let ran = holder(&address.association).and_then(|id| nodes.get(&id)).is_some_and(|node| node.running.value);
+            address.loose = placed.cause == Cause::Attachment && holder(&placed.association).is_none();
+            address.from_running = address.loose && ran;
             address.association = placed.association.clone();
             address.placed_ms = placed.at_ms;
             address.cause = placed.cause.clone();
         }
     }
 
-    fn judge_move(&mut self, placed: &Placed, caller: u32) {
+    fn judge_move(&mut self, placed: &Placed, caller: u32, moment: &Moment<'_>) {
         let now_ms = placed.at_ms;
         let bounds = self.bounds;
         let slack_ms = bounds.slack_ms;
         let role = self.roles.get(&caller).copied().unwrap_or(Role::Auto);
-        let Some(address) = self.addresses.get_mut(&placed.allocation) else {
-            let text = format!("caller {caller} moved {}, which is none of the cluster's", placed.allocation);
-            self.object(now_ms, "foreign address", text);
-            return;
-        };
+        // Another cluster's has another judge.
+        let Some(address) = self.addresses.get_mut(&placed.allocation) else { return };
         self.moves += 1;
         address.moves_since_disturbance += 1;
         let moves = address.moves_since_disturbance;
@@ -372,9 +417,6 @@ impl Checker {
         let target = self.nodes.get(&to).cloned();
         let recent = |since_ms: u64| now_ms.saturating_sub(since_ms) <= slack_ms;
 
-        if role == Role::Reader {
-            self.object(now_ms, "a reader moves", who.clone());
-        }
         if role == Role::Auto && address.manual.long(&true, slack_ms, now_ms) {
             self.object(now_ms, "moves in manual mode", who.clone());
         }
@@ -399,7 +441,22 @@ impl Checker {
             (Some(at), None) => at.instance.is_none(),
             (Some(_), Some(node)) => !node.running.value || recent(node.running.since_ms),
         } || recent(address.placed_ms);
+        let reads_fine = self.api_faulty.long(&false, slack_ms, now_ms);
+        if role == Role::Auto
+            && address.from_running
+            && reads_fine
+            && (1_500..LOOSE_FOR_MS).contains(&now_ms.saturating_sub(address.placed_ms))
+        {
+            self.object(now_ms, "takes a loose interface too soon", who.clone());
+        }
         if !rescue && role != Role::Force {
+            if !(moment.passed)(caller, &to) {
+                self.object(
+                    now_ms,
+                    "to no candidate",
+                    format!("{who}, of which no probe has passed in that invocation"),
+                );
+            }
             match &target {
                 None => self.object(now_ms, "to no node", who.clone()),
                 Some(node) => {
@@ -408,6 +465,9 @@ impl Checker {
                     let slack_ms = slack_ms + if reads_fail { WATCH_LIFE_MS } else { 0 };
                     let found_out_ms = bounds.found_out_ms() + slack_ms - bounds.slack_ms;
                     let mut against = Vec::new();
+                    if node.elsewhere {
+                        against.push("is in another border group");
+                    }
                     if node.running.long(&false, slack_ms, now_ms) {
                         against.push("does not run");
                     }
@@ -436,9 +496,14 @@ impl Checker {
             && target.as_ref().is_none_or(|node| node.running.long(&false, slack_ms + EVENT_BELIEVED_MS, now_ms))
         {
             self.object(now_ms, "rescued to what does not run", who.clone());
+        } else if role == Role::Auto
+            && self.api_faulty.long(&false, WATCH_LIFE_MS, now_ms)
+            && target.as_ref().is_some_and(|node| node.condition.long(&Condition::Bad, bounds.found_out_ms(), now_ms))
+            && let Some(better) = self.someone_fit(moment.ec2, &[&to], bounds.forgiven_ms() + LAST_RESORT_MS, now_ms)
+        {
+            self.object(now_ms, "rescued to a worse node", format!("{who}, though {better} could take it"));
         }
 
-        let reads_fine = self.api_faulty.long(&false, slack_ms, now_ms);
         let age_ms = if reads_fine { 0 } else { WATCH_LIFE_MS };
         let forgiven_ms = bounds.forgiven_ms() + age_ms;
         let well = holder.as_ref().is_some_and(|node| {
@@ -462,8 +527,16 @@ impl Checker {
                 }
                 _ => false,
             };
-            let by_others = matches!(address.cause, Cause::Operator | Cause::Displaced { .. })
-                || matches!(address.cause, Cause::Call(by) if matches!(self.roles.get(&by), Some(Role::Command | Role::Force)));
+            // What a command's invocation did for another reason than the command is its own.
+            let by_command = |by: &u32| {
+                matches!(self.roles.get(by), Some(Role::Command | Role::Force))
+                    && address.state.value.as_ref().is_some_and(|text| text.contains(" why=manual"))
+            };
+            let by_others = match &address.cause {
+                Cause::Operator | Cause::Displaced { .. } => true,
+                Cause::Call(by) => by_command(by),
+                _ => false,
+            };
             let remembered = address.state.value.as_ref().is_some_and(|text| text.contains("holder="))
                 && !recent(address.state.since_ms);
             if !bounds.failback || !outranks {
@@ -508,51 +581,152 @@ impl Checker {
         }
     }
 
-    /// Everything that interfered has ended `calm_ms` ago: the address must be where it belongs.
-    pub fn judge_rest(&mut self, ec2: &Ec2, now_ms: u64) -> usize {
-        let all: Vec<(Id, AddressTruth)> = self.addresses.iter().map(|(id, it)| (id.clone(), it.clone())).collect();
-        let occupied: BTreeSet<(Id, Ipv4Addr)> = ec2
-            .address_ids()
-            .filter_map(|id| ec2.association(id).map(|at| (at.interface.clone(), at.private_ip)))
-            .collect();
-        let free = |id: &Id| {
-            let nic = ec2.primary_interface(id);
-            let of = nic.as_ref().and_then(|nic| ec2.interfaces_of(nic).next());
-            of.is_some_and(|nic| nic.private_ips.iter().any(|ip| !occupied.contains(&(nic.id.clone(), *ip))))
+    /// A node that has been fit to take an address for so long, and has a free place for it.
+    fn someone_fit(&self, ec2: &Ec2, but: &[&Id], for_ms: u64, now_ms: u64) -> Option<Id> {
+        let fit = |node: &NodeTruth| {
+            !node.elsewhere
+                && node.running.long(&true, for_ms, now_ms)
+                && node.member.long(&true, for_ms, now_ms)
+                && node.active.long(&true, for_ms, now_ms)
+                && node.announced.long(&false, for_ms, now_ms)
+                && node.impaired.long(&false, for_ms + 35_000, now_ms)
+                && node.condition.long(&Condition::Good, for_ms, now_ms)
         };
+        let all = self.nodes.iter().filter(|(id, node)| !but.contains(id) && fit(node));
+        all.map(|(id, _)| id).find(|id| has_room(ec2, id)).cloned()
+    }
+
+    /// The moves within the window, of whatever kind, or those that the tag says there were: the brake may be on.
+    fn may_brake(&self, ec2: &Ec2, allocation: &Id, address: &AddressTruth, now_ms: u64) -> bool {
+        let within = |at_ms: u64| now_ms.saturating_sub(at_ms) <= self.bounds.window_ms + self.bounds.slack_ms;
+        let placed = ec2.history().iter().filter(|it| it.allocation == *allocation && within(it.at_ms)).count();
+        let told = address.state.value.as_ref().and_then(|text| text.split_once(" moves="));
+        let told = told.map_or(0, |(_, moves)| moves.split('/').count());
+        placed.max(told) >= self.bounds.max_moves
+    }
+
+    /// While a watch runs that nothing has harmed, and EC2 does what it is told, no address waits on a node that is not well while
+    /// another could take it.
+    fn judge_waiting(&mut self, moment: &Moment<'_>) {
+        let now_ms = moment.now_ms;
+        let bounds = self.bounds;
+        let mut found: Vec<(Id, bool)> = Vec::new();
+        for (id, address) in &self.addresses {
+            let holder = address.association.as_ref().and_then(|at| at.instance.as_ref());
+            let ill = match (&address.association, holder.map(|id| self.nodes.get(id))) {
+                (None, _) => true,
+                (Some(_), Some(Some(node))) => !node.running.value || node.condition.value == Condition::Bad,
+                // Nothing's interface may be an outsider's; another instance is one.
+                (Some(_), _) => false,
+            };
+            let ill = ill && !address.manual.value;
+            let but: Vec<&Id> = holder.into_iter().collect();
+            let waits = ill && self.someone_fit(moment.ec2, &but, bounds.forgiven_ms(), now_ms).is_some();
+            found.push((id.clone(), waits));
+        }
+        let bound_ms = bounds.found_out_ms() + TO_MOVE_MS;
+        let Some(since_ms) = moment.watched_since_ms else {
+            for (id, waits) in found {
+                self.waits(&id, waits, now_ms);
+            }
+            return;
+        };
+        let watched_ms = now_ms.saturating_sub(since_ms);
+        // What EC2 refused once counts for the whole invocation.
+        let clean = self.api_faulty.long(&false, watched_ms + bounds.slack_ms, now_ms);
+        for (id, waits) in found {
+            self.waits(&id, waits, now_ms);
+            let Some(address) = self.addresses.get(&id).cloned() else { continue };
+            let long = address.waits.long(&true, bound_ms, now_ms)
+                && address.manual.long(&false, bound_ms, now_ms)
+                && now_ms.saturating_sub(address.placed_ms) > bound_ms + SETTLING_MS;
+            if !long || watched_ms <= bound_ms || !clean {
+                continue;
+            }
+            let but: Vec<&Id> = address.association.iter().filter_map(|at| at.instance.as_ref()).collect();
+            // One that was started in the meantime may have been refused before.
+            let could = self.someone_fit(moment.ec2, &but, bounds.forgiven_ms().max(watched_ms), now_ms);
+            if let Some(could) = could
+                && !self.may_brake(moment.ec2, &id, &address, now_ms)
+            {
+                let on = but.first().map_or("nobody", |id| id);
+                let text = format!(
+                    "{id} has been on {on} for {} ms, though {could} could take it",
+                    now_ms - address.waits.since_ms
+                );
+                self.object(now_ms, "left unrescued", text);
+                self.waits(&id, false, now_ms);
+            }
+        }
+    }
+
+    fn waits(&mut self, id: &Id, waits: bool, now_ms: u64) {
+        if let Some(address) = self.addresses.get_mut(id) {
+            address.waits.update(waits, now_ms);
+        }
+    }
+
+    /// Everything that interfered has ended, and an invocation has begun since that had time to see it: unless the brake may be on, every
+    /// address must be on a node that is well.
+    pub fn judge_recovery(&mut self, ec2: &Ec2, now_ms: u64) {
+        let all: Vec<(Id, AddressTruth)> = self.addresses.iter().map(|(id, it)| (id.clone(), it.clone())).collect();
+        for (id, address) in all {
+            if !self.may_brake(ec2, &id, &address, now_ms)
+                && let Some(text) = self.not_rescued(ec2, &id, &address)
+            {
+                self.object(now_ms, "not rescued in time", text);
+            }
+        }
+    }
+
+    /// What is wrong with where an address is, if it should be elsewhere.
+    fn not_rescued(&self, ec2: &Ec2, id: &Id, address: &AddressTruth) -> Option<String> {
+        if self.is_others(address) {
+            return None;
+        }
+        let holder = address.association.as_ref().and_then(|at| at.instance.as_ref());
         let fit = |node: &NodeTruth| {
             node.running.value
                 && node.member.value
                 && node.active.value
                 && !node.announced.value
                 && !node.impaired.value
+                && !node.elsewhere
                 && node.condition.value == Condition::Good
         };
+        let well = holder.and_then(|id| self.nodes.get(id)).is_some_and(|node| {
+            node.running.value && node.condition.value == Condition::Good && node.active.value && !node.announced.value
+        });
+        let could: Vec<&Id> =
+            self.nodes.iter().filter(|(id, node)| fit(node) && has_room(ec2, id)).map(|(id, _)| id).collect();
+        let on = holder.map_or("nobody", |id| id);
+        (!well && !could.is_empty()).then(|| format!("{id} is on {on}, though {could:?} could take it"))
+    }
+
+    /// In manual mode, or on something that is none of the cluster's.
+    fn is_others(&self, address: &AddressTruth) -> bool {
+        let holder = address.association.as_ref().and_then(|at| at.instance.as_ref());
+        let on_other = match (&address.association, holder) {
+            (None, _) => false,
+            (Some(_), Some(id)) => self.nodes.get(id).is_none_or(|node| !node.member.value),
+            (Some(_), None) => !address.loose,
+        };
+        address.manual.value || on_other
+    }
+
+    /// Everything that interfered has ended long ago: the address must be where it belongs. Says how many could be judged.
+    pub fn judge_rest(&mut self, ec2: &Ec2, now_ms: u64) -> usize {
+        let all: Vec<(Id, AddressTruth)> = self.addresses.iter().map(|(id, it)| (id.clone(), it.clone())).collect();
         let mut judged = 0;
         for (id, address) in all {
-            if address.manual.value {
+            if self.is_others(&address) {
                 continue;
             }
-            let holder = address.association.as_ref().and_then(|at| at.instance.clone());
-            let on_other = address.association.is_some()
-                && holder.as_ref().and_then(|id| self.nodes.get(id)).is_none_or(|node| !node.member.value);
-            if on_other {
-                continue;
-            }
-            let well = holder.as_ref().and_then(|id| self.nodes.get(id)).is_some_and(|node| {
-                node.running.value
-                    && node.condition.value == Condition::Good
-                    && node.active.value
-                    && !node.announced.value
-            });
-            let could: Vec<&Id> =
-                self.nodes.iter().filter(|(id, node)| fit(node) && free(id)).map(|(id, _)| id).collect();
             judged += 1;
-            if !well && !could.is_empty() {
-                let text =
-                    format!("{id} is on {}, though {could:?} could take it", holder.as_deref().unwrap_or("nobody"));
+            if let Some(text) = self.not_rescued(ec2, &id, &address) {
                 self.object(now_ms, "not rescued", text);
             }
+            let holder = address.association.as_ref().and_then(|at| at.instance.clone());
             if let (Some(text), Some(holder)) = (&address.state.value, &holder)
                 && text.starts_with("holder=i-")
                 && text.contains(" why=")
@@ -577,20 +751,65 @@ impl Checker {
     /// An invocation said that it moved an address: it must have been there while the invocation ran.
     pub fn judge_claim(&mut self, ec2: &Ec2, claim: &Claim) {
         let from_ms = claim.started_ms.saturating_sub(self.bounds.slack_ms);
-        let there = |at: Option<&Association>| at.and_then(|at| at.instance.as_ref()) == Some(&claim.to);
-        let within = ec2.history().iter().any(|it| {
-            it.allocation == claim.allocation
-                && (from_ms..=claim.ended_ms).contains(&it.at_ms)
-                && there(it.association.as_ref())
-        });
-        if !within && !there(ec2.association_at(&claim.allocation, from_ms)) {
-            let text = format!("caller {} says it moved {} to {}", claim.caller, claim.allocation, claim.to);
+        if !was_there(ec2, &claim.allocation, claim.to.as_ref(), from_ms, claim.ended_ms) {
+            let text = format!("caller {} says it moved {} to {:?}", claim.caller, claim.allocation, claim.to);
             self.object(claim.ended_ms, "claims what it did not do", text);
+        }
+    }
+
+    /// An invocation said who holds an address at its end: so it must have been not long before.
+    pub fn judge_holder(&mut self, ec2: &Ec2, claim: &Claim) {
+        let reads_fine = self.api_faulty.long(&false, claim.ended_ms - claim.started_ms, claim.ended_ms);
+        let age_ms = SETTLING_MS + self.bounds.slack_ms + if reads_fine { 0 } else { WATCH_LIFE_MS };
+        // Whoever edits the memory may make it say that a move was made a moment ago.
+        let edited = self.memory_lost_ms + WATCH_LIFE_MS > claim.ended_ms;
+        if !edited
+            && !was_there(
+                ec2,
+                &claim.allocation,
+                claim.to.as_ref(),
+                claim.ended_ms.saturating_sub(age_ms),
+                claim.ended_ms,
+            )
+        {
+            let text = format!("caller {} says that {:?} holds {}", claim.caller, claim.to, claim.allocation);
+            self.object(claim.ended_ms, "reports a holder that it was not", text);
+        }
+    }
+
+    /// An invocation wrote into an address's tag who holds it: so it must have been while the invocation ran.
+    pub fn judge_record(&mut self, ec2: &Ec2, caller: u32, allocation: &Id, value: &str, at_ms: u64) {
+        let Some(holder) = value.strip_prefix("holder=").and_then(|rest| rest.split(' ').next()) else { return };
+        let holder = Id::from(holder);
+        if !was_there(ec2, allocation, Some(&holder), at_ms.saturating_sub(WATCH_LIFE_MS), at_ms) {
+            let text = format!("caller {caller} writes on {allocation}: {value}");
+            self.object(at_ms, "records what was not", text);
         }
     }
 }
 
-/// What an invocation answered of a move: that it worked.
+/// Whether an address was on an instance, or on none, at some time within a stretch.
+fn was_there(ec2: &Ec2, allocation: &Id, holder: Option<&Id>, from_ms: u64, to_ms: u64) -> bool {
+    let there = |at: Option<&Association>| at.and_then(|at| at.instance.as_ref()) == holder;
+    let within = |it: &&Placed| it.allocation == *allocation && (from_ms..=to_ms).contains(&it.at_ms);
+    there(ec2.association_at(allocation, from_ms))
+        || ec2.history().iter().filter(within).any(|it| there(it.association.as_ref()))
+}
+
+/// Whether a private address of a node's primary interface is free.
+fn has_room(ec2: &Ec2, id: &Id) -> bool {
+    let Some(primary) = ec2.primary_interface(id) else { return false };
+    let Some(nic) = ec2.interfaces_of(&primary).next() else { return false };
+    let taken: BTreeSet<Ipv4Addr> = ec2
+        .address_ids()
+        .filter_map(|id| ec2.association(id))
+        .filter(|at| at.interface == nic.id)
+        .map(|at| at.private_ip)
+        .collect();
+    nic.private_ips.iter().any(|ip| !taken.contains(ip))
+}
+
+/// What an invocation answered of an address.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// Which invocation.
@@ -601,8 +820,8 @@ pub struct Claim {
     pub ended_ms: u64,
     /// Which address.
     pub allocation: Id,
-    /// Which node.
-    pub to: Id,
+    /// Which node; `None`: none.
+    pub to: Option<Id>,
 }
 
 /// Where an address is, and its tags.

@@ -87,6 +87,8 @@ pub struct Agent {
     pub status: &'static str,
     /// Whether it runs.
     pub alive: bool,
+    /// When EC2 last took what it wrote.
+    pub written_ms: u64,
 }
 
 /// An invocation, by the number by which the record of calls knows its caller.
@@ -101,6 +103,8 @@ enum Event {
     Run(Handle, u64, Box<(Request, Plan)>),
     /// With what was asked and what that shows, of calls to EC2 that succeeded.
     Answer(Handle, Box<(Input, Option<(Request, Response)>)>),
+    /// With the node that was asked, if the target was one.
+    Probed(Handle, u64, Answer, Option<Id>),
     Beat(Id),
     Act(Action),
 }
@@ -126,6 +130,8 @@ struct Run {
     started_ms: u64,
     death: Option<Death>,
     shown: Shown,
+    /// The nodes whose probe has passed.
+    passed: BTreeSet<Id>,
     wake_ms: Option<u64>,
     spins: u32,
     /// How many effects it has had in this moment.
@@ -178,6 +184,9 @@ pub struct World {
     cut: BTreeSet<(Option<Handle>, Id)>,
     runs: Vec<Run>,
     active: usize,
+    /// The invocations that run now, and those that have ended since they were last asked for.
+    running: BTreeSet<Handle>,
+    ended: Vec<Handle>,
     announced: usize,
 }
 
@@ -215,6 +224,8 @@ impl World {
             cut: BTreeSet::new(),
             runs: Vec::new(),
             active: 0,
+            running: BTreeSet::new(),
+            ended: Vec::new(),
             announced: 0,
         }
     }
@@ -241,20 +252,27 @@ impl World {
 
     /// Launches a node of the cluster, in the zones in turn; its service serves. Before [`World::settle`] it counts as long running.
     pub fn add_node(&mut self) -> Id {
+        self.add_node_of("web", InstanceSpec::default())
+    }
+
+    /// The same for any cluster, or several. Tags and age are set here, and in the Region's own border group the zone.
+    pub fn add_node_of(&mut self, cluster: &str, spec: InstanceSpec) -> Id {
+        let usual = spec.border_group == InstanceSpec::default().border_group;
         let zone = match self.nodes.len() % 3 {
+            _ if !usual => spec.zone.as_str(),
             0 => "eu-west-1a",
             1 => "eu-west-1b",
             _ => "eu-west-1c",
         };
-        let name = format!("web-{}", self.nodes.len() + 1);
-        let tags = tags([("eipwatch:cluster", "web"), ("Name", &name)]);
-        self.launch(zone.to_owned(), tags)
+        let zone = zone.to_owned();
+        let first = cluster.split(' ').next().unwrap_or_default();
+        let name = format!("{first}-{}", self.nodes.len() + 1);
+        self.launch(InstanceSpec { zone, tags: tags([("eipwatch:cluster", cluster), ("Name", &name)]), ..spec })
     }
 
     /// The same with a zone and tags of the caller's choosing.
-    pub fn launch(&mut self, zone: String, tags: Tags) -> Id {
-        let spec = InstanceSpec { zone, tags, pending: self.announced > 0, ..InstanceSpec::default() };
-        let id = self.ec2.add_instance(spec);
+    pub fn launch(&mut self, spec: InstanceSpec) -> Id {
+        let id = self.ec2.add_instance(InstanceSpec { pending: self.announced > 0, ..spec });
         for nic in self.ec2.interfaces_of(&id) {
             for ip in &nic.private_ips {
                 self.owners.insert(*ip, id.clone());
@@ -293,11 +311,15 @@ impl World {
 
     /// Allocates an address of the cluster, on the first node; every node gets a private address for it.
     pub fn add_address(&mut self) -> Id {
-        let id = self.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
-        let nodes = self.nodes.clone();
+        let (nodes, another) = (self.nodes.clone(), !self.addresses.is_empty());
+        self.add_address_of("web", &nodes, another)
+    }
+
+    /// The same for any cluster and its nodes. `another`: their first private addresses are taken, so each gets one more.
+    pub fn add_address_of(&mut self, cluster: &str, nodes: &[Id], another: bool) -> Id {
+        let id = self.ec2.add_address(tags([("eipwatch:cluster", cluster), ("eipwatch:check", "http:8080/health")]));
         for (n, node) in nodes.iter().enumerate() {
-            let first = self.addresses.is_empty();
-            let ip = if first { None } else { self.add_private_ip(node) };
+            let ip = if another { self.add_private_ip(node) } else { None };
             if n == 0 {
                 let now_ms = self.ec2.now_ms();
                 match (ip, self.ec2.primary_interface(node)) {
@@ -405,7 +427,8 @@ impl World {
     pub fn start_agent(&mut self, node: &Id, every_ms: u64, skew_ms: i64) {
         let seq = self.agents.get(node).map_or(0, |agent| agent.seq);
         let new = !self.agents.contains_key(node);
-        self.agents.insert(node.clone(), Agent { every_ms, skew_ms, seq, status: "ok", alive: true });
+        let written_ms = self.now_ms();
+        self.agents.insert(node.clone(), Agent { every_ms, skew_ms, seq, status: "ok", alive: true, written_ms });
         if new {
             self.push(self.now_ms, Event::Beat(node.clone()));
         }
@@ -450,6 +473,7 @@ impl World {
             started_ms: at_ms,
             death: None,
             shown: Shown::default(),
+            passed: BTreeSet::new(),
             wake_ms: None,
             spins: 0,
             effects: (0, 0),
@@ -542,15 +566,23 @@ impl World {
             Event::Answer(handle, answer) => {
                 let (input, shown) = *answer;
                 let now_ms = self.now_ms;
-                if matches!(input, Input::Probed(..)) {
-                    self.probes_open -= 1;
-                }
                 if let Some((request, response)) = shown
                     && let Some(run) = self.run_mut(handle)
                 {
                     run.shown.take(&request, &response, now_ms);
                 }
                 self.feed(handle, input);
+            }
+            Event::Probed(handle, id, answer, node) => {
+                self.probes_open -= 1;
+                let passed = matches!(answer, Answer::Connected | Answer::Status(200..=399));
+                if let Some(node) = node.filter(|_| passed)
+                    && let Some(run) = self.run_mut(handle)
+                    && !run.passed.contains(&node)
+                {
+                    run.passed.insert(node);
+                }
+                self.feed(handle, Input::Probed(id, answer));
             }
             Event::Beat(node) => self.beat(&node),
             Event::Act(action) => {
@@ -571,10 +603,12 @@ impl World {
         if run.triggers.is_empty() {
             run.ended_ms = Some(now.as_millis() - START_MS);
             self.active -= 1;
+            self.ended.push(handle);
             return;
         }
         let deadline = now + std::time::Duration::from_millis(run.time_limit_ms);
         run.watch = Some(Watch::new(run.triggers.clone(), run.settings.clone(), now, deadline));
+        self.running.insert(handle);
         self.poll(handle, true);
     }
 
@@ -592,12 +626,10 @@ impl World {
         let keep_logs = self.keep_logs;
         let Some(run) = usize::try_from(handle).ok().and_then(|at| self.runs.get_mut(at)) else { return };
         let Some(watch) = run.watch.as_mut() else { return };
-        let effects = watch.poll(now);
-        let mut done = Vec::with_capacity(effects.len());
+        let mut effects = watch.poll(now);
         let mut killed = false;
-        for effect in effects {
-            if let Effect::Log(record) = effect {
-                done.push(Err(record));
+        for (at, effect) in effects.iter().enumerate() {
+            if matches!(effect, Effect::Log(_)) {
                 continue;
             }
             let acts = matches!(effect, Effect::Act(..));
@@ -610,26 +642,28 @@ impl World {
                 None => false,
             };
             if killed && run.death != Some(Death::AfterAct) {
+                effects.truncate(at);
                 break;
             }
-            if let Effect::Act(_, act) = &effect
+            if let Effect::Act(_, act) = effect
                 && let Some((rule, text)) = run.shown.objection(&seam::act_request(act), now_ms)
             {
                 self.objections.push((now_ms, rule, format!("caller {handle}: {text}")));
             }
-            done.push(Ok(effect));
             if killed {
+                effects.truncate(at + 1);
                 break;
             }
         }
         let ending = watch.ending().cloned();
         let wake_ms = watch.next_wake().map(|at| at.as_millis());
         let mut complaint = None;
-        let asked = u32::try_from(done.iter().filter(|effect| effect.is_ok()).count()).unwrap_or(u32::MAX);
+        let asked = effects.iter().filter(|effect| !matches!(effect, Effect::Log(_))).count();
+        let asked = u32::try_from(asked).unwrap_or(u32::MAX);
         let before = if run.effects.0 == now_ms { run.effects.1 } else { 0 };
         run.effects = (now_ms, before.saturating_add(asked));
         if run.effects.1 > MAX_EFFECTS_AT_ONCE {
-            complaint = Some(format!("invocation {handle} asks without end at {} ms: {done:?}", now_ms - START_MS));
+            complaint = Some(format!("invocation {handle} asks without end at {} ms: {effects:?}", now_ms - START_MS));
             killed = true;
         }
         if killed || ending.is_some() {
@@ -638,12 +672,14 @@ impl World {
             run.ended_ms = Some(now_ms - START_MS);
             run.ending = ending;
             self.active -= 1;
+            self.running.remove(&handle);
+            self.ended.push(handle);
         } else {
             // Polled again and again in the same moment, whether it has effects each time or not.
             run.spins = if !news && wake_ms.is_some_and(|at_ms| at_ms <= now_ms) { run.spins + 1 } else { 0 };
             let mut at_ms = wake_ms.unwrap_or(now_ms + 1_000).max(now_ms);
             if run.spins > MAX_SPINS {
-                complaint = Some(format!("invocation {handle} spins at {} ms: {done:?}", now_ms - START_MS));
+                complaint = Some(format!("invocation {handle} spins at {} ms: {effects:?}", now_ms - START_MS));
                 at_ms = now_ms + 1_000;
                 run.spins = 0;
             }
@@ -651,9 +687,9 @@ impl World {
             self.push(at_ms, Event::Wake(handle));
         }
         self.misbehaved.extend(complaint);
-        for effect in done {
+        for effect in effects {
             match effect {
-                Err(record) => {
+                Effect::Log(record) => {
                     if let Record::Decision { decision, .. } = &record {
                         *self.whys.entry(decision.why.as_str()).or_default() += 1;
                         if let Some(would) = &decision.would {
@@ -664,10 +700,9 @@ impl World {
                         run.log.push(record);
                     }
                 }
-                Ok(Effect::Look(id, look)) => self.call(handle, id, seam::look_request(&look)),
-                Ok(Effect::Act(id, act)) => self.call(handle, id, seam::act_request(&act)),
-                Ok(Effect::Probe(id, target)) => self.probe(handle, id, &target),
-                Ok(Effect::Log(_)) => {}
+                Effect::Look(id, look) => self.call(handle, id, seam::look_request(&look)),
+                Effect::Act(id, act) => self.call(handle, id, seam::act_request(&act)),
+                Effect::Probe(id, target) => self.probe(handle, id, &target),
             }
         }
     }
@@ -682,7 +717,9 @@ impl World {
         self.probes_open += 1;
         self.most_probes = self.most_probes.max(self.probes_open);
         let limit_ms = u64::try_from(target.timeout.as_millis()).unwrap_or(u64::MAX);
-        let (answer, after_ms) = match self.asked(handle, target) {
+        let node = self.owner(target);
+        let behaviour = node.as_ref().map_or(Behaviour::Silent, |node| self.asked(handle, node, target.port));
+        let (answer, after_ms) = match behaviour {
             Behaviour::Serve { latency_ms } => {
                 let status = if target.scheme == Scheme::Tcp { Answer::Connected } else { Answer::Status(200) };
                 (status, if target.scheme == Scheme::Tcp { 0 } else { latency_ms })
@@ -695,26 +732,37 @@ impl World {
         };
         let after_ms = after_ms.saturating_add(self.network_ms);
         let (answer, after_ms) = if after_ms >= limit_ms { (Answer::TimedOut, limit_ms) } else { (answer, after_ms) };
-        self.push(self.now_ms + after_ms, Event::Answer(handle, Box::new((Input::Probed(id, answer), None))));
+        self.push(self.now_ms + after_ms, Event::Probed(handle, id, answer, node));
     }
 
-    fn asked(&self, handle: Handle, target: &ProbeTarget) -> Behaviour {
-        let node = self.owners.get(&target.ip).cloned().or_else(|| {
-            let nodes = self.nodes.iter();
-            nodes.clone().find(|id| self.ec2.public_ip(id) == Some(target.ip)).cloned()
-        });
-        let Some(node) = node else { return Behaviour::Silent };
-        let cut = self.cut.contains(&(None, node.clone())) || self.cut.contains(&(Some(handle), node.clone()));
-        if cut || self.ec2.state(&node) != Some(State::Running) {
+    /// Whose address is probed.
+    fn owner(&self, target: &ProbeTarget) -> Option<Id> {
+        let public = || self.nodes.iter().find(|id| self.ec2.public_ip(id) == Some(target.ip));
+        self.owners.get(&target.ip).or_else(public).cloned()
+    }
+
+    fn asked(&self, handle: Handle, node: &Id, port: u16) -> Behaviour {
+        let is_cut = || {
+            let from = |from| self.cut.contains(&(from, node.clone()));
+            from(None) || from(Some(handle))
+        };
+        if (!self.cut.is_empty() && is_cut()) || self.ec2.state(node) != Some(State::Running) {
             return Behaviour::Silent;
         }
-        if self.answers_from_ms.get(&node).is_some_and(|from_ms| self.now_ms < *from_ms) {
+        if self.answers_from_ms.get(node).is_some_and(|from_ms| self.now_ms < *from_ms) {
             return Behaviour::Refuse;
         }
-        self.behaviour(&node, target.port)
+        self.behaviour(node, port)
+    }
+
+    /// By which number the record of calls knows a node's agent.
+    pub fn agent_caller(&self, node: &Id) -> Option<u32> {
+        let number = self.nodes.iter().position(|id| id == node)?;
+        Some(AGENTS_FROM.saturating_add(u32::try_from(number).ok()?))
     }
 
     fn beat(&mut self, node: &Id) {
+        let caller = self.agent_caller(node).unwrap_or(AGENTS_FROM);
         let Some(agent) = self.agents.get_mut(node) else { return };
         let every_ms = agent.every_ms.max(1);
         if agent.alive && self.ec2.state(node) == Some(State::Running) {
@@ -728,9 +776,10 @@ impl World {
                 dry_run: false,
             };
             // An agent that fails to write tries again at its next beat.
-            let number = self.nodes.iter().position(|id| id == node).and_then(|at| u32::try_from(at).ok());
-            let caller = AGENTS_FROM.saturating_add(number.unwrap_or_default());
-            drop(self.ec2.call(caller, &request, self.now_ms));
+            let taken = self.ec2.call(caller, &request, self.now_ms).is_ok();
+            if taken && let Some(agent) = self.agents.get_mut(node) {
+                agent.written_ms = self.now_ms - START_MS;
+            }
         }
         self.push(self.now_ms + every_ms, Event::Beat(node.clone()));
     }
@@ -797,6 +846,31 @@ impl World {
     /// How many invocations there were.
     pub fn invocations(&self) -> usize {
         self.runs.len()
+    }
+
+    /// The invocations that are running.
+    pub fn running(&self) -> impl Iterator<Item = Handle> {
+        self.running.iter().copied()
+    }
+
+    /// Takes the invocations that have ended since this was last asked.
+    pub fn take_ended(&mut self) -> Vec<Handle> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// Whether some invocation has ended that nobody has asked for.
+    pub fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
+    /// When a service that boots answers next.
+    pub fn next_boot_ms(&self) -> Option<u64> {
+        self.answers_from_ms.values().copied().filter(|at_ms| *at_ms > self.now_ms).min().map(|at_ms| at_ms - START_MS)
+    }
+
+    /// Whether a probe of a node has passed in an invocation.
+    pub fn has_passed(&self, handle: Handle, node: &Id) -> bool {
+        usize::try_from(handle).ok().and_then(|at| self.runs.get(at)).is_some_and(|run| run.passed.contains(node))
     }
 
     /// Whether an invocation is running.

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::scenario::{Scenario, What};
 use crate::core::model::{AllocationId, InstanceId};
 use crate::core::time::Time;
-use crate::embedded::ec2::{Check, CheckKind, Id, Place, State, Tags};
+use crate::embedded::ec2::{Check, CheckKind, Id, InstanceSpec, Place, State, Tags};
 use crate::embedded::faults::{Fault, Rule};
 use crate::sim::world::{Behaviour, Delivery, PORT, SERVES, START_MS, World, spot_event};
 use crate::timeline::build::{Down, Downs, Held};
@@ -138,7 +138,7 @@ impl<'a> Stage<'a> {
             if let Some(priority) = node.priority {
                 tags.insert("eipwatch:priority".to_owned(), priority.to_string());
             }
-            let id = world.launch(node.zone.clone(), tags);
+            let id = world.launch(InstanceSpec { zone: node.zone.clone(), tags, ..InstanceSpec::default() });
             let port = cluster.map_or(PORT, |cluster| cluster.port);
             world.service_on(&id, port, SERVES);
             actors.push(Actor { index, id, port });

@@ -249,6 +249,7 @@ impl Text<'_> {
         let x_scale = tradeoff::Scale::to(points.iter().map(|point| point.0).fold(0.0, f64::max));
         let y_scale = tradeoff::Scale::to(points.iter().map(|point| point.1).fold(0.0, f64::max));
         const Y_COLUMNS: usize = 9;
+        let place_of = |y: f64| PLOT_LINES.saturating_sub((y / y_scale.end * PLOT_LINES as f64).round() as usize);
         let columns = self.page.width.saturating_sub(Y_COLUMNS + 1).max(MIN_PLOT_COLUMNS);
         let mut grid = vec![vec![' '; columns]; PLOT_LINES + 1];
         let mut letters = ('a'..='z').chain('A'..='Z');
@@ -270,15 +271,15 @@ impl Text<'_> {
                 named.push((sign, index));
             }
             let column = (x / x_scale.end * (columns - 1) as f64).round() as usize;
-            let line = PLOT_LINES.saturating_sub((y / y_scale.end * PLOT_LINES as f64).round() as usize);
+            let line = place_of(y);
             if let Some(cell) = grid.get_mut(line).and_then(|line| line.get_mut(column)) {
                 *cell = sign;
             }
         }
         self.say("", None, "needless moves a day");
         for (line, cells) in grid.iter().enumerate() {
-            let value = y_scale.end * (PLOT_LINES - line) as f64 / PLOT_LINES as f64;
-            let label = if line % 4 == 0 { tradeoff::number(value) } else { String::new() };
+            let beside = y_scale.lines.iter().find(|value| place_of(**value) == line);
+            let label = beside.map(|value| tradeoff::number(*value)).unwrap_or_default();
             let cells: String = cells.iter().collect();
             self.out.push_str(format!("{label:>Y_COLUMNS$}|{cells}").trim_end());
             self.out.push('\n');

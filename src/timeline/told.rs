@@ -93,6 +93,7 @@ fn row(of: &str, mark: &Mark) -> Row {
         what,
         text: mark.text.clone(),
         vetoes: mark.vetoes.clone(),
-        count: mark.count,
+        // What a folded mark stands for, it says itself.
+        count: 1,
     }
 }

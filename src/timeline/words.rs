@@ -37,6 +37,8 @@ pub fn length(ms: u64) -> String {
     }
 }
 
+const DAY_MS: u64 = 86_400_000;
+
 /// How the points of one timeline are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -46,7 +48,6 @@ pub struct Clock {
 impl Clock {
     /// With the date where the days differ.
     pub fn of(from: Time, to: Time) -> Clock {
-        const DAY_MS: u64 = 86_400_000;
         // Midnight ends a day.
         let last = to.as_millis().saturating_sub(1).max(from.as_millis());
         Clock { dated: from.as_millis() / DAY_MS != last / DAY_MS }
@@ -57,14 +58,17 @@ impl Clock {
         self.cut(at, 23)
     }
 
-    /// `07:30`, `07:30:01` or `07:30:01.200`, with its date where days differ: what matters between labels so many milliseconds apart.
+    /// `07:30`, `07:30:01` or `07:30:01.200`: what matters between labels so many milliseconds apart. Where days differ, midnight is a date.
     pub fn label(self, at: Time, step_ms: u64) -> String {
+        if self.dated && at.as_millis().is_multiple_of(DAY_MS) {
+            return at.to_string().get(5..10).unwrap_or_default().to_owned();
+        }
         let to = match step_ms {
             0..1_000 => 23,
             1_000..60_000 => 19,
             _ => 16,
         };
-        self.cut(at, to)
+        Clock { dated: false }.cut(at, to)
     }
 
     /// `07:30:01`, or `11-22 07:30:01`.
@@ -78,9 +82,16 @@ impl Clock {
         text.get(from..to).unwrap_or(&text).replace('T', " ")
     }
 
+    /// `07:30:01.250 to 07:30:02.850`.
+    pub fn range(self, from: Time, to: Time) -> String {
+        // One date is enough for both.
+        let until = Clock { dated: self.dated && from.as_millis() / DAY_MS != to.as_millis() / DAY_MS };
+        format!("{} to {}", self.precise(from), until.precise(to))
+    }
+
     /// `07:30:01.250 to 07:30:02.850, 1.6 s`.
     pub fn between(self, from: Time, to: Time) -> String {
-        format!("{} to {}, {}", self.precise(from), self.precise(to), length(ms_between(from, to)))
+        format!("{}, {}", self.range(from, to), length(ms_between(from, to)))
     }
 }
 
@@ -257,7 +268,13 @@ mod tests {
         let (from, to) = (at("2026-11-22T07:30:00Z"), at("2026-11-22T07:30:01.250Z"));
         assert_eq!(Clock::of(from, to).between(from, to), "07:30:00.000 to 07:30:01.250, 1.2 s");
         assert_eq!(Clock::of(from, at("2026-11-23T00:00:00Z")).second(from), "07:30:00");
-        assert_eq!(Clock::of(from, at("2026-11-23T00:00:01Z")).second(from), "11-22 07:30:00");
+        let dated = Clock::of(from, at("2026-11-23T00:00:01Z"));
+        assert_eq!(dated.second(from), "11-22 07:30:00");
+        assert_eq!(dated.between(from, to), "11-22 07:30:00.000 to 07:30:01.250, 1.2 s");
+        assert_eq!(
+            (dated.label(from, 1_000), dated.label(at("2026-11-23T00:00:00Z"), 60_000)),
+            ("07:30:00".to_owned(), "11-23".to_owned())
+        );
     }
 
     #[test]

@@ -174,7 +174,7 @@ fn log(records: &[Record]) -> String {
     for record in &records[..=moved] {
         let told = match record {
             Record::Probe { .. } | Record::ReadingFailed { .. } => record.level() == Level::Warn,
-            Record::Verdict { .. } | Record::Decision { .. } | Record::Move { .. } => true,
+            Record::Start { .. } | Record::Verdict { .. } | Record::Decision { .. } | Record::Move { .. } => true,
             _ => false,
         };
         if !told {
@@ -184,10 +184,11 @@ fn log(records: &[Record]) -> String {
         let field = |path: &str| match line.pointer(path) {
             None | Some(Value::Null) => None,
             Some(Value::String(text)) => Some(text.clone()),
-            Some(Value::Object(one)) => one.keys().next().cloned(),
+            Some(Value::Array(words)) => words.first()?.as_object()?.keys().next().cloned(),
             Some(other) => Some(other.to_string()),
         };
         let fields = [
+            "/triggers",
             "/cluster",
             "/node",
             "/check",

@@ -1,6 +1,6 @@
 //! The integration tests: one binary, so that it is linked once.
 //!
-//! `tidy` and `reference` read the sources and the documents, `scenarios`, `contract` and `simulation` run the watch in virtual time, and
+//! `tidy` and `reference` read the sources and the documents, `scenarios`, `hard_cases`, `contract` and `simulation` run the watch in virtual time, and
 //! `guide` shows it there: all of them work everywhere. The rest drives the real binaries from outside: `harness` plays Lambda, EC2, CloudWatch, the metadata
 //! service and the nodes, and the tests assert what a user would notice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -16,6 +16,7 @@ mod faults;
 #[cfg(feature = "aws")]
 mod first_light;
 mod guide;
+mod hard_cases;
 #[cfg(feature = "aws")]
 mod harness;
 #[cfg(feature = "aws")]

@@ -229,6 +229,25 @@ fn the_metrics_are_documented() {
 }
 
 #[test]
+fn what_doctor_looks_at_is_documented() {
+    let mut coded = BTreeSet::new();
+    for file in ["mod.rs", "network.rs"] {
+        let source = read(&root().join("src/cli/doctor").join(file));
+        let code = source.split("#[cfg(test)]").next().unwrap();
+        for call in ["found.pass(", "found.warn(", "found.fail(", "unread(found, "] {
+            for (at, _) in code.match_indices(call) {
+                let argument = code[at + call.len()..].trim_start();
+                // `unread` hands on what it is given.
+                if let Some(word) = argument.strip_prefix('"') {
+                    coded.insert(word.split('"').next().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    assert_same("what doctor looks at", column("What doctor looks at", 0), coded);
+}
+
+#[test]
 fn the_limits_are_documented() {
     let duration = |name: &str, value: Duration| (name.to_owned(), duration_text(value));
     let number = |name: &str, value: String| (name.to_owned(), value);

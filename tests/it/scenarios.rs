@@ -405,3 +405,24 @@ fn an_interface_that_cannot_be_looked_at_twice_does_not_have_addresses_read_with
     let calls = world.calls().count();
     assert!(calls <= 100, "{calls} calls");
 }
+
+#[test]
+fn a_second_loose_interface_is_not_taken_for_the_first() {
+    let (mut world, now_ms) = seasoned();
+    world.run_until(now_ms);
+    let address = world.address(0);
+    let hang_on = |world: &mut World, node: Id| {
+        let (interface, ip) = world.add_interface(&node).unwrap();
+        let at_ms = START_MS + world.now_ms();
+        world.ec2.move_by_hand(&world.address(0), Place::Interface(&interface, ip), at_ms);
+        world.detach(&interface);
+    };
+    let (a, b) = (world.node(0), world.node(1));
+    hang_on(&mut world, a);
+    world.scheduled(now_ms);
+    world.at(now_ms + 6_000, move |world| hang_on(world, b));
+    world.run();
+    let moved_ms = associations(&world)[0] - now_ms;
+    assert!((16_000..=30_000).contains(&moved_ms), "{moved_ms} ms");
+    assert!(world.holder(&address).is_some());
+}

@@ -195,9 +195,10 @@ def leave_by_hand_and_back():
 
 def the_network_comes_and_goes():
     here, pid = mark("the network goes for 15 s"), agent_pid()
-    run("ip", "link", "set", "eth0", "down")
+    (interface,) = set(os.listdir("/sys/class/net")) - {"lo"}
+    run("ip", "link", "set", interface, "down")
     time.sleep(15)
-    run("ip", "link", "set", "eth0", "up")
+    run("ip", "link", "set", interface, "up")
     until("heartbeats", lambda: len(beats(here)) > 2)
     announced_nothing(here)
     assert agent_pid() == pid, "it did not survive"
@@ -266,9 +267,9 @@ def main():
     try:
         (boot_1, boot_2)[boots - 1]()
     except Exception as error:  # Whatever it was, the host is to know.
-        journal = subprocess.run(["journalctl", "--no-pager", "--lines=60"], capture_output=True, text=True, check=False)
-        print(journal.stdout)
-        mark(f"FAILED: {error}")
+        command = ["journalctl", "--no-pager", "--lines=40", "--unit", AGENT, "--unit", LEAVE]
+        journal = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        mark(f"FAILED: {error}\n{journal}")
         subprocess.run(["systemctl", "poweroff", "--force"], check=False)
 
 

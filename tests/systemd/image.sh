@@ -6,7 +6,7 @@ set -euo pipefail
 root=$1 image=$2 kernel=$3 initrd=$4
 
 mmdebstrap --variant=minbase --quiet \
-    --include=systemd,systemd-sysv,udev,dbus,ifupdown,iproute2,libnss-systemd,python3,curl,cloud-init,rpm,linux-image-cloud-amd64,initramfs-tools,kmod,netbase \
+    --include=systemd,systemd-sysv,udev,dbus,ifupdown,iproute2,python3,curl,cloud-init,rpm,linux-image-cloud-amd64,initramfs-tools,kmod,netbase \
     bookworm "$root"
 
 put() { mkdir -p "$(dirname "$root/$1")" && cat >"$root/$1"; }

@@ -2,9 +2,10 @@
 # The agent's packages and units on a real systemd: a virtual machine boots, cloud-init installs the agent, and what it
 # writes into its tag through restarts, upgrades, hangs, reboot and power-off is recorded by a stand-in of IMDS and EC2.
 #
-# usage: run.sh [AGENT-BINARY]
-# Without a binary the debug build is taken. Needs root, and a Debian or Ubuntu to install qemu and mmdebstrap on. The
-# machine is emulated in software, so it needs no virtualisation and is slow: ten minutes on two idle cores.
+# usage: run.sh [--container] [AGENT-BINARY]
+# Without a binary the debug build is taken. Needs root, and a Debian or Ubuntu to install its tools on. The machine is
+# emulated in software, so it needs no virtualisation and is slow: ten minutes on two idle cores. With --container it is
+# a container (systemd-nspawn) with systemd as its first process instead: as fast as the host, where the host allows it.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -18,9 +19,17 @@ trap 'rm -rf "$cache/work"' EXIT
 rm -rf "$cache/work"
 mkdir "$cache/work"
 
+container=()
+if [[ ${1:-} == --container ]]; then
+    container=(--container)
+    shift
+fi
+
 missing=()
-# A command, and the package of Debian's that has it.
-for pair in qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mke2fs:e2fsprogs strip:binutils dpkg-shlibdeps:dpkg-dev; do
+# Commands, and the package of Debian's that has each.
+machine=qemu-system-x86_64:qemu-system-x86
+if ((${#container[@]})); then machine=systemd-nspawn:systemd-container; fi
+for pair in "$machine" mmdebstrap:mmdebstrap mke2fs:e2fsprogs strip:binutils dpkg-shlibdeps:dpkg-dev; do
     command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
 if ((${#missing[@]})); then
@@ -70,4 +79,4 @@ fi
 
 step 'try it'
 python3 tests/systemd/host.py --kernel "$cache/kernel" --initrd "$cache/initrd" --base "$base" --packages "$packages" \
-    --work "$cache/work" --keep "$cache"
+    --work "$cache/work" --keep "$cache" "${container[@]}"

@@ -270,6 +270,7 @@ fn nodes(found: &mut Found, of: &ClusterReport, cluster: &Cluster, now: Time) {
             Verdict::Suspect | Verdict::Unknown => found.warn("health", text, cure),
         }
     }
+    let mut planned = false;
     for node in &members {
         let name = name_of(node);
         if node.checks.is_empty() {
@@ -282,18 +283,21 @@ fn nodes(found: &mut Found, of: &ClusterReport, cluster: &Cluster, now: Time) {
         if node.checks.contains(&Check::Heartbeat) {
             heartbeat(found, node, &cluster.policy, now);
         }
-        let planned = node.status.iter().flat_map(|status| &status.scheduled);
-        for event in planned {
+        for event in node.status.iter().flat_map(|status| &status.scheduled) {
             if event.description.starts_with("[Completed]") || event.description.starts_with("[Canceled]") {
                 continue;
             }
             let at = event.not_before.map_or_else(|| "some time".to_owned(), |at| at.to_string());
+            planned = true;
             found.warn(
                 "scheduled",
                 format!("AWS has planned {} for {name} at {at}", event.code),
                 "Move the address away before, at a time of your choosing: eipwatch drain.",
             );
         }
+    }
+    if !planned {
+        found.pass("scheduled", "AWS has planned nothing for the nodes");
     }
 }
 
@@ -320,29 +324,8 @@ fn addresses(found: &mut Found, of: &ClusterReport, cluster: &Cluster, facts: &F
             format!("Tag the Elastic IP with the cluster's name, {}.", cluster.name),
         );
     }
-    let occupancy = facts.occupancy();
-    let taken = Taken::new(&occupancy, None);
     for address in &cluster.addresses {
-        let ip = address.public_ip;
-        for node in cluster.nodes.values().filter(|node| node.member) {
-            let name = name_of(node);
-            if let (Some(of), Some(there)) = (&address.border_group, node.border_group())
-                && of != there
-            {
-                found.fail(
-                    "border-group",
-                    format!("{ip} belongs to {of}, {name} to {there}"),
-                    "An Elastic IP moves within one network border group only.",
-                );
-            }
-            if address.holder.instance() == Some(&node.id) || node.state.is_none() {
-                continue;
-            }
-            if let Err(why) = node.slot_for(&address.id, &taken) {
-                let cure = "Give its primary interface one more private address.";
-                found.fail("private-address", format!("{name} has no place for {ip}: {why}"), cure);
-            }
-        }
+        places(found, cluster, address, facts);
     }
     for address in of.addresses.iter().filter(|address| address.mode != "auto") {
         let tagged = cluster.addresses.iter().find(|one| one.public_ip == address.public_ip).map(|one| &one.mode);
@@ -357,6 +340,50 @@ fn addresses(found: &mut Found, of: &ClusterReport, cluster: &Cluster, facts: &F
             format!("{} is in mode {}: it does not move by itself", address.public_ip, address.mode),
             cure,
         );
+    }
+}
+
+/// Who could carry the address at all, healthy or not.
+fn places(found: &mut Found, cluster: &Cluster, address: &ClusterAddress, facts: &Facts) {
+    let ip = address.public_ip;
+    let occupancy = facts.occupancy();
+    let taken = Taken::new(&occupancy, None);
+    let (mut with, mut without, mut same) = (Vec::new(), Vec::new(), true);
+    for node in cluster.nodes.values().filter(|node| node.member) {
+        let name = name_of(node);
+        if let (Some(of), Some(there)) = (&address.border_group, node.border_group())
+            && of != there
+        {
+            same = false;
+            found.fail(
+                "border-group",
+                format!("{ip} belongs to {of}, {name} to {there}"),
+                "An Elastic IP moves within one network border group only.",
+            );
+        }
+        if address.holder.instance() == Some(&node.id) || node.state.is_none() {
+            continue;
+        }
+        match node.slot_for(&address.id, &taken) {
+            Ok(_) => with.push(name),
+            Err(why) => without.push(format!("{name} has none: {why}")),
+        }
+    }
+    if same && let Some(of) = &address.border_group {
+        found.pass("border-group", format!("{ip} and all nodes belong to {of}"));
+    }
+    match (with.is_empty(), without.is_empty()) {
+        (true, true) => {}
+        (true, false) => found.fail(
+            "private-address",
+            format!("no other node has a free private address for {ip}: {}", without.join("; ")),
+            "Give the primary interface of one of them one more private address.",
+        ),
+        // As with a spare that stands by for nodes that work, each with an address of its own.
+        (false, _) => {
+            let without = without.iter().map(|why| format!("; {why}")).collect::<String>();
+            found.pass("private-address", format!("{} could carry {ip}{without}", with.join(", ")));
+        }
     }
 }
 
@@ -893,6 +920,44 @@ mod tests {
         assert!(worst(&diagnoses, "route").cure.as_ref().unwrap().contains("ec2:DescribeRouteTables"));
         assert!(worst(&diagnoses, "memory").cure.as_ref().unwrap().contains("ec2:CreateTags"));
         assert!(diagnoses.ok);
+    }
+
+    #[test]
+    fn a_spare_is_enough_and_no_place_at_all_is_not() {
+        let mut scene = scene();
+        // Its one private address carries an address of its own.
+        let own = scene.world.add_address(tags([("eipwatch:cluster", "web")]));
+        scene.world.move_by_hand(&own, Place::Instance(&scene.nodes[1]), scene.world.now_ms());
+        scene.world.settle();
+        let diagnoses = diagnose(scene, None);
+        let found = worst(&diagnoses, "private-address");
+        assert!(found.level == Level::Fail && found.text.contains("carries another Elastic IP"), "{found:#?}");
+
+        let mut scene = self::scene();
+        let own = scene.world.add_address(tags([("eipwatch:cluster", "web")]));
+        scene.world.move_by_hand(&own, Place::Instance(&scene.nodes[1]), scene.world.now_ms());
+        let spare = InstanceSpec { tags: tags([("eipwatch:cluster", "web")]), ..Default::default() };
+        scene.world.add_instance(spare);
+        scene.world.settle();
+        let diagnoses = diagnose(scene, None);
+        assert_eq!(worst(&diagnoses, "private-address").level, Level::Pass, "{diagnoses:#?}");
+        assert!(diagnoses.clusters[0].outlook.starts_with("They could move right now."), "{diagnoses:#?}");
+    }
+
+    #[test]
+    fn what_aws_has_planned_is_told() {
+        let mut scene = scene();
+        let now_ms = scene.world.now_ms();
+        let event = |description: &str| crate::embedded::ec2::ScheduledEvent {
+            code: "system-reboot".to_owned(),
+            description: description.to_owned(),
+            not_before_ms: Some(now_ms + 86_400_000),
+            not_after_ms: None,
+        };
+        scene.world.schedule_events(&scene.nodes[1], vec![event("[Completed] it was"), event("it will be")], now_ms);
+        let diagnoses = diagnose(scene, None);
+        let told: Vec<_> = diagnoses.clusters[0].findings.iter().filter(|one| one.check == "scheduled").collect();
+        assert!(told.len() == 1 && told[0].level == Level::Warn && told[0].text.contains("system-reboot"), "{told:#?}");
     }
 
     #[test]

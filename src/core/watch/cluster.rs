@@ -107,8 +107,13 @@ pub struct Watched {
     /// From whom each address is about to be moved.
     pub intended: BTreeMap<AllocationId, Option<InstanceId>>,
     pub notes: Vec<String>,
-    pub wake: Option<Time>,
+    /// When it is to be looked at again, its probes apart.
+    wake: Option<Time>,
+    /// When the next probe is due or over its time.
+    probes_wake: Option<Time>,
     pub at_rest: bool,
+    /// What was decided stands until something is read, a probe tells something new, or `wake` comes.
+    calm: bool,
     /// Since when probes of it wait for others to end.
     pub starved_since: Option<Time>,
     pub dirty: bool,
@@ -135,7 +140,9 @@ impl Watched {
             intended: BTreeMap::new(),
             notes: Vec::new(),
             wake: None,
+            probes_wake: None,
             at_rest: false,
+            calm: false,
             starved_since: None,
             dirty: true,
             hold: false,
@@ -162,18 +169,23 @@ impl Watched {
             && let Some(probing) = memory.probes.get_mut(check)
         {
             let target = probing.target().cloned();
+            let steady = probing.steady();
             if let (Some(judged), Some(target)) = (probing.answer(id, answer, policy, now), target) {
                 let name = &self.cluster.name;
+                self.dirty |= judged.ok.is_none() || steady.is_none() || probing.steady() != steady;
                 tell_probe(memory, name, node, check, target, &judged, answer, now, log);
             }
-            self.dirty = true;
         }
     }
 
-    /// Looks at everything once, and says what is wanted.
+    /// Looks at what may have changed, and says what is wanted: at everything, or while it is calm at its probes alone.
     pub fn step(&mut self, around: &mut Surroundings<'_>) -> Wants {
         let now = around.now;
         let mut wants = Wants::default();
+        if self.only_probes(now) {
+            self.start_probes(around, &mut wants);
+            return wants;
+        }
         self.wake = None;
         self.dirty = false;
         self.judge(around, &mut wants);
@@ -193,7 +205,41 @@ impl Watched {
                 self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
             }
         }
+        self.calm = self.at_rest && self.is_lasting();
         wants
+    }
+
+    /// When it has to be looked at although nothing new came in.
+    pub fn next_wake(&self) -> Option<Time> {
+        [self.wake, self.probes_wake].into_iter().flatten().min()
+    }
+
+    fn only_probes(&self, now: Time) -> bool {
+        let over = |probing: &Probing| probing.expires().is_some_and(|at| at <= now);
+        self.calm
+            && !self.dirty
+            && self.wake.is_none_or(|at| at > now)
+            && !self.nodes.values().flat_map(|memory| memory.probes.values()).any(over)
+    }
+
+    /// Whether every address stays where it is for a reason that lasts, and nothing that is known of a node ends or begins by itself.
+    fn is_lasting(&self) -> bool {
+        let stays = |decision: &Decision| {
+            decision.kind == Kind::Stay
+                && matches!(decision.why, decide::Why::Healthy | decide::Why::NoCandidate | decide::Why::Outsider)
+        };
+        let lasts = |ruling: &Ruling| {
+            let decision = &ruling.decision;
+            ruling.plan.is_none() && stays(decision.would.as_deref().unwrap_or(decision))
+        };
+        let told = |node: &Node| {
+            node.status.as_ref().is_some_and(|status| !status.scheduled.is_empty())
+                || self
+                    .nodes
+                    .get(&node.id)
+                    .is_none_or(|memory| memory.gone_event.is_some() || memory.left_alone_until.is_some())
+        };
+        self.rulings.iter().all(lasts) && !self.cluster.nodes.values().any(told)
     }
 
     fn holds(&self, id: &InstanceId) -> bool {
@@ -209,7 +255,10 @@ impl Watched {
         self.since.retain(|id, _| known.contains_key(id));
         let read_at = around.facts.instances_at;
         for node in self.cluster.nodes.values() {
-            let memory = self.nodes.entry(node.id.clone()).or_default();
+            let memory = match self.nodes.get_mut(&node.id) {
+                Some(memory) => memory,
+                None => self.nodes.entry(node.id.clone()).or_default(),
+            };
             if let Some(beat) = &node.heartbeat {
                 memory.pulse = Some(Pulse::read(memory.pulse, beat, read_at.unwrap_or(now)));
             }
@@ -233,6 +282,9 @@ impl Watched {
             let policy = &self.cluster.policy;
             aim(node, memory, policy);
             for (check, probing) in &mut memory.probes {
+                if probing.expires().is_none_or(|at| at > now) {
+                    continue;
+                }
                 let target = probing.target().cloned();
                 for judged in probing.expire(policy, now) {
                     if let Some(target) = target.clone() {
@@ -272,7 +324,6 @@ impl Watched {
             if let Some(at) = finding.look_again {
                 around.looks.want_instances(at.max(now));
             }
-            let why = finding.why();
             let before = memory.verdict;
             if before != Some(finding.verdict)
                 && (finding.settled || finding.verdict == Verdict::Suspect || before.is_some())
@@ -302,7 +353,7 @@ impl Watched {
                         node: id.clone(),
                         from: before,
                         to: finding.verdict,
-                        why,
+                        why: finding.why(),
                     });
                 }
                 memory.verdict = Some(finding.verdict);
@@ -350,9 +401,7 @@ impl Watched {
         wants
             .probes
             .extend(due_now.into_iter().map(|(_, id, check, target)| (id.clone(), check.clone(), target.clone())));
-        if let Some(at) = wake {
-            self.wake_at(at);
-        }
+        self.probes_wake = wake;
     }
 
     /// Notes a probe as started, and when to look at it again.
@@ -361,7 +410,7 @@ impl Watched {
         let Some(probing) = self.nodes.get_mut(node).and_then(|memory| memory.probes.get_mut(check)) else { return };
         probing.start(id, now);
         for at in [probing.expires(), probing.next_start(policy)].into_iter().flatten() {
-            self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+            self.probes_wake = Some(self.probes_wake.map_or(at, |wake| wake.min(at)));
         }
     }
 
@@ -373,13 +422,17 @@ impl Watched {
             let needs_rescue = match &address.holder {
                 Holder::Nobody => true,
                 Holder::Node(id) => gone(id),
-                Holder::Loose(_, read) => memory.loose_since.is_some_and(|since| read.since(since) >= LOOSE_FOR),
+                Holder::Loose(interface, read) => {
+                    memory.loose(interface).is_some_and(|since| read.since(since) >= LOOSE_FOR)
+                }
                 _ => false,
             };
             memory.rescue_since = if needs_rescue { memory.rescue_since.or(Some(now)) } else { None };
             match &address.holder {
                 Holder::Loose(interface, read) => {
-                    let since = *memory.loose_since.get_or_insert(*read);
+                    // Another interface than before is seen for the first time.
+                    let since = memory.loose(interface).unwrap_or(*read);
+                    memory.loose_since = Some((interface.clone(), since));
                     let again = since + LOOSE_FOR;
                     // It counts once a reading that was made then shows it still so.
                     if *read < again {
@@ -435,7 +488,7 @@ impl Watched {
                 self.decisions.insert(id.clone(), decision);
             }
             self.tell_decision(id, &ruling.decision, now, wants);
-            self.note_decision(id, ruling.decision.clone());
+            self.note_decision(id, &ruling.decision);
             if let Some(plan) = ruling.plan.as_ref().filter(|_| around.writes && !self.hold) {
                 self.intended.insert(id.clone(), plan.from.clone());
                 wants.moves.push(id.clone());
@@ -446,8 +499,8 @@ impl Watched {
 
     fn tell_decision(&mut self, id: &AllocationId, decision: &Decision, now: Time, wants: &mut Wants) {
         let last = self.logged.get(id);
-        let well = |decision: &Decision| decision.kind == Kind::Stay && decision.why == decide::Why::Healthy;
-        let known = last.map_or_else(|| well(decision), |last| same(last, decision));
+        let well = || decision.kind == Kind::Stay && decision.why == decide::Why::Healthy;
+        let known = last.map_or_else(well, |last| same(last, decision));
         if !known {
             wants.log.push(Record::Decision {
                 at: now,
@@ -455,21 +508,22 @@ impl Watched {
                 address: id.clone(),
                 decision: decision.clone(),
             });
+            self.logged.insert(id.clone(), decision.clone());
         }
-        self.logged.insert(id.clone(), decision.clone());
     }
 
     /// Keeps the last decision that was not to stay, or else the last. A move that was never begun does not count: it was decided on an
     /// older reading, and dropped.
-    fn note_decision(&mut self, id: &AllocationId, decision: Decision) {
+    fn note_decision(&mut self, id: &AllocationId, decision: &Decision) {
+        let last = self.decisions.get(id);
         let keep = decision.kind == Kind::Stay
-            && self.decisions.get(id).is_some_and(|last| match last.kind {
+            && last.is_some_and(|last| match last.kind {
                 Kind::Stay => last.why == decide::Why::MovedElsewhere,
                 Kind::Move => self.moves.contains_key(id),
                 Kind::Blocked => true,
             });
-        if !keep {
-            self.decisions.insert(id.clone(), decision);
+        if !keep && last != Some(decision) {
+            self.decisions.insert(id.clone(), decision.clone());
         }
     }
 
@@ -680,16 +734,22 @@ fn aim(node: &Node, memory: &mut NodeMemory, policy: &crate::core::policy::Polic
     memory.probes.retain(|check, _| node.checks.contains(check));
     for check in node.checks.iter() {
         let Check::Probe { scheme, port, path } = check else { continue };
+        let ip = node.probe_ip.as_ref().ok();
+        let aimed = |target: &ProbeTarget| {
+            Some(&target.ip) == ip && target.host == policy.host && target.timeout == policy.timeout
+        };
+        if memory.probes.get(check).and_then(Probing::target).is_some_and(aimed) {
+            continue;
+        }
         let probing = memory.probes.entry(check.clone()).or_insert_with(|| Probing::new(check, remembered));
-        let target = node.probe_ip.as_ref().ok().map(|ip| ProbeTarget {
+        probing.aim(ip.map(|ip| ProbeTarget {
             scheme: *scheme,
             ip: *ip,
             port: *port,
             path: path.clone(),
             host: policy.host.clone(),
             timeout: policy.timeout,
-        });
-        probing.aim(target);
+        }));
     }
 }
 

@@ -45,6 +45,7 @@ pub struct Routine {
     due: Option<Time>,
     in_flight: Option<(u64, Time)>,
     taken_id: Option<u64>,
+    answers: u32,
     failures: u32,
     /// After a failure: whoever wants it sooner has to wait until then.
     held_until: Option<Time>,
@@ -74,6 +75,7 @@ impl Routine {
     }
 
     fn answered(&mut self, asked: Time) {
+        self.answers = self.answers.saturating_add(1);
         self.asked = Some(asked);
         self.asked_id = self.taken_id;
         self.failures = 0;
@@ -89,7 +91,8 @@ impl Routine {
         self.want(now);
     }
 
-    fn busy(&self) -> bool {
+    /// Whether an answer is on its way.
+    pub fn busy(&self) -> bool {
         self.in_flight.is_some()
     }
 }
@@ -189,6 +192,11 @@ impl Looks {
     /// Asks for addresses no later than `at`.
     pub fn want_addresses(&mut self, at: Time) {
         self.addresses.want(at);
+    }
+
+    /// Whether addresses have been read more than once, and no newer answer is on its way.
+    pub fn addresses_read_again(&self) -> bool {
+        self.addresses.answers > 1 && !self.addresses.busy()
     }
 
     /// Asks for instances no later than `at`.

@@ -149,6 +149,8 @@ pub struct Watch {
     started: Time,
     ends: Time,
     deadline: Time,
+    /// The deadline while EC2 has shown nothing.
+    unseen_until: Time,
     stopped: bool,
     dry_run: bool,
     writes: bool,
@@ -207,6 +209,7 @@ impl Watch {
             started: now,
             ends: (now + watch).min(deadline),
             deadline,
+            unseen_until: deadline,
             stopped: false,
             dry_run,
             writes,
@@ -311,11 +314,21 @@ impl Watch {
             moves,
             end.filter(|_| !self.stopped && self.looks_repeat()),
             self.looks.next_wake(),
-            Some(self.deadline),
+            Some(self.must_end_at()),
         ]
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// Gives an EC2 that shows nothing at all no more than this, for people who wait for the answer. What it has shown once is waited
+    /// for until the deadline.
+    pub fn hurry(&mut self, patience: Duration) {
+        self.unseen_until = self.deadline.min(self.started + patience);
+    }
+
+    fn must_end_at(&self) -> Time {
+        if self.first_read.is_none() { self.unseen_until } else { self.deadline }
     }
 
     fn looks_repeat(&self) -> bool {
@@ -331,14 +344,14 @@ impl Watch {
     }
 
     fn advance(&mut self, now: Time) {
-        if now >= self.deadline || self.fatal.is_some() {
+        if now >= self.must_end_at() || self.fatal.is_some() {
             self.finish(now);
             return;
         }
         if now >= self.ends && self.looks.repeats() {
             self.looks.stop_repeating(now);
             // What still waits for a reading asks for it again.
-            self.timers.extend(self.clusters.keys().map(|name| (now, name.clone())));
+            self.wake_all(now);
         }
         let mut turn = BTreeSet::new();
         for _ in self.probes.len()..MAX_PROBES {
@@ -412,11 +425,15 @@ impl Watch {
             Outcome::Fatal(error) => self.fatal = Some(error),
             Outcome::Facts if changed || self.first_read.is_none() => self.rebuild(now),
             // Nothing new; but what waits for a reading has had one.
-            Outcome::Facts => {
-                for name in self.clusters.keys() {
-                    self.timers.insert((now, name.clone()));
-                }
-            }
+            Outcome::Facts => self.wake_all(now),
+        }
+    }
+
+    /// Has every cluster looked at.
+    fn wake_all(&mut self, now: Time) {
+        for (name, watched) in &mut self.clusters {
+            watched.dirty = true;
+            self.timers.insert((now, name.clone()));
         }
     }
 
@@ -536,16 +553,17 @@ impl Watch {
         }
         self.reserved.retain(|_, (_, until)| *until > now);
         for name in &due {
-            if let Some(mut watched) = self.clusters.remove(name) {
+            if self.clusters.get(name).is_some_and(|watched| !watched.moving.is_empty())
+                && let Some(mut watched) = self.clusters.remove(name)
+            {
                 self.progress_moves(&mut watched, now);
                 self.clusters.insert(name.clone(), watched);
             }
         }
-        let occupancy = std::mem::take(&mut self.occupancy);
-        let reserved = std::mem::take(&mut self.reserved);
-        let taken = Taken::new(&occupancy, Some(&reserved));
+        let taken = Taken::new(&self.occupancy, Some(&self.reserved));
+        let mut states = Vec::new();
         for name in due {
-            let Some(mut watched) = self.clusters.remove(&name) else { continue };
+            let Some(watched) = self.clusters.get_mut(&name) else { continue };
             let its_turn = turn.contains(&name);
             let room = if self.starved.is_empty() || its_turn { MAX_PROBES } else { 0 };
             let mut around = Surroundings {
@@ -589,9 +607,7 @@ impl Watch {
                     )),
                 }
             }
-            for (address, state) in wants.states {
-                self.record_state(&name, &address, state, now);
-            }
+            states.extend(wants.states.into_iter().map(|(address, state)| (name.clone(), address, state)));
             self.wanted.retain(|(_, _, of)| of != &name);
             for address in wants.moves {
                 let rescue = watched
@@ -608,7 +624,7 @@ impl Watch {
                     self.wanted.insert((!moving.plan.why.rescue(), address.clone(), name.clone()));
                 }
             }
-            if let Some(at) = watched.wake.or(watched.dirty.then_some(now)) {
+            if let Some(at) = watched.next_wake().or(watched.dirty.then_some(now)) {
                 self.timers.insert((at.max(now), name.clone()));
             }
             if watched.at_rest {
@@ -621,12 +637,12 @@ impl Watch {
             }
             if wants.starved {
                 let since = *watched.starved_since.get_or_insert(now);
-                self.starved.insert((since, name.clone()));
+                self.starved.insert((since, name));
             }
-            self.clusters.insert(name, watched);
         }
-        self.occupancy = occupancy;
-        self.reserved = reserved;
+        for (name, address, state) in states {
+            self.record_state(&name, &address, state, now);
+        }
         if self.dry_run {
             self.ask_if_allowed(now);
         }
@@ -803,9 +819,16 @@ impl Watch {
             self.looks.set_urgent(true);
             return;
         }
-        while self.tokens > 0
-            && let Some((_, address, name)) = self.wanted.pop_first()
-        {
+        while self.tokens > 0 {
+            if self.wanted.first().is_some_and(|(planned, ..)| *planned) && !self.looks.addresses_read_again() {
+                // Somebody holds it: it is read again, and the private address that it is to go to. A rescue is not held up for that.
+                if !self.looks.addresses.busy() {
+                    self.looks.want_addresses(now);
+                }
+                self.looks.set_urgent(true);
+                return;
+            }
+            let Some((_, address, name)) = self.wanted.pop_first() else { break };
             let Some(mut watched) = self.clusters.remove(&name) else { continue };
             if self.launch(&mut watched, &address, now) {
                 self.tokens -= 1;
@@ -970,6 +993,7 @@ impl Watch {
                     } else {
                         watched.notes.push(format!("a dry run of the move failed: {error}"));
                     }
+                    watched.dirty = true;
                     self.timers.insert((now, name));
                 }
             }
@@ -1053,12 +1077,14 @@ impl Watch {
                 Purpose::Health(name, node, health) => {
                     if let Some(watched) = self.clusters.get_mut(name) {
                         watched.recorded_health(node, health, written, now);
+                        watched.dirty = true;
                         self.timers.insert((now, name.clone()));
                     }
                 }
                 Purpose::State(name, address, state) => {
                     if let Some(watched) = self.clusters.get_mut(name).filter(|_| written) {
                         watched.recorded_state(address, state);
+                        watched.dirty = true;
                     }
                 }
                 Purpose::Command | Purpose::Force(_) => {}

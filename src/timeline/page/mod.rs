@@ -4,7 +4,7 @@
 //! it begins and how much it shows. So zooming is two numbers, nothing is drawn twice, and text is not stretched, as it would be in an SVG of such
 //! a scale: a day holds an outage of a second 86,400 times. Without its script the page shows the first incident, and tells the others in words.
 //!
-//! Architecture invariant: text is escaped by its type. [`verbatim`] takes constants only, and nothing else makes markup of text.
+//! Architecture invariant: text is escaped by its type. `verbatim` takes constants only, and nothing else makes markup of text.
 
 mod near;
 mod scatter;
@@ -25,6 +25,10 @@ const MAX_MARKS: usize = 3_000;
 const MAX_HALVINGS: u32 = 8;
 /// So many incidents are seen at once; the list of more scrolls.
 const MAX_SEEN: usize = 6;
+/// So many times of incidents are seen at once.
+const MAX_BRIEF: usize = 16;
+/// The most runs beside the first whose incidents are seen without a click.
+const MAX_RUNS_SEEN: usize = 3;
 /// The most incidents of a run that are listed.
 const MAX_INCIDENTS: usize = 60;
 /// The most runs in the table of figures.
@@ -169,21 +173,25 @@ impl<'a> Page<'a> {
         let several = self.timeline.runs.len() > 1;
         html! {
             section #incidents {
-                @for (place, run) in self.timeline.runs.iter().enumerate() {
-                    @let many = count(run.incidents.len(), "incident", "incidents");
-                    @if place == 0 {
-                        h2 { (many) @if several { " " small { (self.run_name(0)) } } }
-                        @if run.incidents.is_empty() { p { "Nothing happened that would need to be looked at." } }
-                        ol.many[run.incidents.len() > MAX_SEEN] { @for (number, _, incident) in of(0) { li { (self.incident_link(*number, place, incident)) } } }
-                        @if run.incidents.len() > MAX_INCIDENTS { p { "and " (run.incidents.len() - MAX_INCIDENTS) " more" } }
-                    } @else if !run.incidents.is_empty() {
+                @if let Some(run) = self.timeline.runs.first() {
+                    h2 { (count(run.incidents.len(), "incident", "incidents")) @if several { " " small { (self.run_name(0)) } } }
+                    @if run.incidents.is_empty() { p { "Nothing happened that would need to be looked at." } }
+                    ol.many[run.incidents.len() > MAX_SEEN] { @for (number, _, incident) in of(0) { li { (self.incident_link(*number, 0, incident)) } } }
+                    @if run.incidents.len() > MAX_INCIDENTS { p { "and " (run.incidents.len() - MAX_INCIDENTS) " more" } }
+                }
+                @let others: Vec<_> = self.timeline.runs.iter().enumerate().skip(1).filter(|(_, run)| !run.incidents.is_empty()).take(MAX_RUNS_TOLD).collect();
+                @let lists = html! {
+                    @for (place, run) in &others {
                         div.other {
-                            b { (self.run_name(place)) } ": " (many) " "
-                            ol.brief { @for (number, _, incident) in of(place) { li { (self.incident_link(*number, place, incident)) } } }
+                            b { (self.run_name(*place)) } ": " (count(run.incidents.len(), "incident", "incidents")) " "
+                            ol.brief.many[run.incidents.len() > MAX_BRIEF] { @for (number, _, incident) in of(*place) { li { (self.incident_link(*number, *place, incident)) } } }
                             @if run.incidents.len() > MAX_INCIDENTS { " and " (run.incidents.len() - MAX_INCIDENTS) " more" }
                         }
                     }
-                }
+                };
+                @if others.len() > MAX_RUNS_SEEN {
+                    details { summary { "Incidents under " (others.len()) " other policies" } (lists) }
+                } @else { (lists) }
             }
         }
     }

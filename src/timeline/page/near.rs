@@ -17,7 +17,7 @@ pub fn section(near: &NearMisses, clock: Clock) -> Markup {
             @for one in near.suggestions.iter().take(MAX_ROWS) {
                 p.text {
                     b { (tidy(&one.cluster, MAX_NAME_CHARS)) } ": "
-                    @if one.current { "the policy in force is right" } @else { "suggested" } " "
+                    @if one.current { "the policy in force is right, " } @else { "suggested is " }
                     code { @if one.policy.is_empty() { "all defaults" } @else { (tidy(&one.policy, MAX_TEXT_CHARS)) } }
                     ". " (tidy(&one.text, MAX_TEXT_CHARS))
                 }

@@ -31,6 +31,12 @@
 
   // Times, as the page writes them.
   const clock = (at, digits) => new Date(start + at).toISOString().slice(dated ? 5 : 11, digits).replace("T", " ");
+  const label = (time, digits) => {
+    const text = new Date(time).toISOString();
+    return dated && time % 864e5 === 0 ? text.slice(5, 10) : text.slice(11, digits);
+  };
+  const day = (at) => Math.floor((start + at) / 864e5);
+  const between = (begin, end) => `${clock(begin, 23)} to ${day(begin) === day(end) ? clock(end, 23).slice(-12) : clock(end, 23)}`;
   const length = (ms) => {
     const two = (large, unit, small, part) => `${large} ${unit}` + (small ? ` ${small} ${part}` : "");
     const s = Math.floor(ms / 1e3);
@@ -50,15 +56,15 @@
     from = Math.round(Math.min(all - width, Math.max(0, from)));
     style.setProperty("--f", from);
     style.setProperty("--w", width);
-    shown.textContent = `${clock(from, 23)} to ${clock(from + width, 23)}, ${length(width)}`;
+    shown.textContent = `${between(from, from + width)}, ${length(width)}`;
     const digits = (one) => (one < 1e3 ? 23 : one < 6e4 ? 19 : 16);
-    const wide = (one) => (digits(one) - (dated ? 5 : 11) + 2) * PX_PER_CHAR;
+    const wide = (one) => (digits(one) - 11 + 2) * PX_PER_CHAR;
     const step = STEPS_MS.find((one) => (one / width) * axis.clientWidth >= wide(one)) || width;
     axis.querySelectorAll(".tick").forEach((tick) => tick.remove());
     for (let at = Math.ceil((start + from) / step) * step; at <= start + from + width; at += step) {
       const tick = make("div", "tick");
       tick.style.setProperty("--a", at - start);
-      tick.append(make("span", "", clock(at - start, digits(step))));
+      tick.append(make("span", "", label(at, digits(step))));
       axis.append(tick);
     }
     buttons.out.disabled = buttons.whole.disabled = width >= all;

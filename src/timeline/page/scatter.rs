@@ -16,7 +16,7 @@ const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 44.0;
 const MARGIN: f64 = 18.0;
 /// About how wide a letter of a label is, and how high its line.
-const LETTER: f64 = 6.8;
+const LETTER: f64 = 7.4;
 const LINE: f64 = 15.0;
 
 /// Where a label is written: beside its point, or not at all where another is in the way.
@@ -94,7 +94,7 @@ pub fn section(trade_off: &TradeOff) -> Markup {
         section #tradeoff {
             h2 { "Speed against needless moves" }
             p { (tidy(&trade_off.text, MAX_TEXT_CHARS)) " To the left clients wait less after a failure; further down fewer moves are for nothing. No policy is better than those on the line in both." }
-            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="group" aria-label="Each policy by the outage after a failure and the needless moves a day; the table beneath tells the same" {
+            div.wide { svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } role="group" aria-label="Each policy by the outage after a failure and the needless moves a day; the table beneath tells the same" {
                 @for value in &y_scale.lines {
                     line.grid x1=(place(LEFT)) x2=(place(WIDTH - MARGIN)) y1=(place(y(*value))) y2=(place(y(*value))) { }
                     text.end x=(place(LEFT - 8.0)) y=(place(y(*value) + 4.0)) { (number(*value)) }
@@ -114,7 +114,7 @@ pub fn section(trade_off: &TradeOff) -> Markup {
                         @if let Some((label, name)) = label { text class=(label.class) x=(label.x) y=(label.y) { (name) } }
                     }
                 }
-            }
+            } }
             div.panel hidden { }
             details {
                 summary { "The same as a table" }

@@ -4,9 +4,11 @@ use maud::{Markup, html};
 
 use super::super::marks::Mark;
 use super::super::told;
-use super::super::words::{MAX_NAME_CHARS, length, tidy};
+use super::super::words::{MAX_NAME_CHARS, count, length, tidy};
 use super::{Page, class};
 
+/// The most incidents that are told, those of the first run first.
+const MAX_TOLD: usize = 60;
 /// The most holders of an address that are told.
 const MAX_HOLDERS: usize = 60;
 
@@ -14,7 +16,7 @@ pub fn section(page: &Page<'_>) -> Markup {
     html! {
         section #words {
             h2 { "The same in words" }
-            @for (number, (run, incident)) in page.incidents().enumerate() {
+            @for (number, (run, incident)) in page.incidents().enumerate().take(MAX_TOLD) {
                 @let marks = page.marks.clusters.iter().find(|one| one.cluster == tidy(&incident.cluster, MAX_NAME_CHARS));
                 @let marks = marks.and_then(|cluster| cluster.runs.iter().find(|one| one.run == run));
                 @if let Some(marks) = marks {
@@ -27,7 +29,7 @@ pub fn section(page: &Page<'_>) -> Markup {
                         div.wide { table {
                             thead { tr { th scope="col" { "when" } th scope="col" { "of" } th scope="col" { "what" } th scope="col" { "why" } } }
                             tbody { @for row in &rows { tr class=(class(row.look)) {
-                                td { (page.clock.precise(row.at)) @if let Some(to) = row.to { " to " (page.clock.precise(to)) } }
+                                td { @if let Some(to) = row.to { (page.clock.range(row.at, to)) } @else { (page.clock.precise(row.at)) } }
                                 td { (row.of) }
                                 td { b { (row.what) } @if row.count > 1 { " × " (row.count) } }
                                 td { (row.text) @for veto in &row.vetoes { br; small { (veto) } } }
@@ -37,6 +39,8 @@ pub fn section(page: &Page<'_>) -> Markup {
                     }
                 }
             }
+            @let untold = page.incidents().count().saturating_sub(MAX_TOLD);
+            @if untold > 0 { p { "and " (count(untold, "incident", "incidents")) " more; --json tells all" } }
             h3 { "Who held which address" }
             @for cluster in &page.marks.clusters {
                 @for run in &cluster.runs {

@@ -304,6 +304,26 @@ fn rule_6_no_elastic_ip_is_displaced() {
     assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked no-free-private-address".to_owned(), "A".to_owned()));
 }
 
+/// Rule 6: the target is read again before the move even where everything happens within the age that a reading may have.
+#[test]
+fn rule_6_the_target_is_read_again_however_fast_it_goes() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "fall=1 rise=1 fast=50ms");
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 100, max_ms: 100 }).on(Api::DescribeAddresses));
+    let other = scene.ec2.add_address(tags([]));
+    scene.refuse(A);
+    // EC2 has answered the first reading by then, and the answer is on its way.
+    let at_ms = scene.now_ms() + 70;
+    let placed = other.clone();
+    scene.at(at_ms, move |world| {
+        let (b, now_ms) = (world.node(B), world.now().as_millis());
+        world.ec2.move_by_hand(&placed, Place::Instance(&b), now_ms);
+    });
+    let told = scene.sweep();
+    assert_eq!((scene.ec2.displacements().count(), scene.holder(0)), (0, "A".to_owned()), "{:?}", told.calls);
+    assert_eq!(scene.says(&told, 0), "blocked no-free-private-address");
+}
+
 /// Rule 6: of two private addresses the free one is taken.
 #[test]
 fn rule_6_a_free_secondary_address_is_used() {

@@ -1,12 +1,16 @@
 //! What goes wrong on the way: the API's faults, deadlines, kills, and whether the log tells enough.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use eipwatch::core::event::{Command, Trigger};
 use eipwatch::core::log::Record;
-use eipwatch::core::model::Seen;
+use eipwatch::core::model::{CloudError, Seen};
+use eipwatch::core::time::Time;
+use eipwatch::core::watch::{Effect, Ending, Input, Settings, Watch};
 use eipwatch::embedded::ec2::{Api, Id};
 use eipwatch::embedded::faults::{Fault, Rule};
-use eipwatch::sim::world::{Behaviour, spot_event, state_event};
+use eipwatch::sim::world::{Behaviour, START_MS, spot_event, state_event};
 use serde_json::json;
 
 use super::{A, B, C, Scene};
@@ -54,6 +58,31 @@ fn an_ec2_that_cannot_be_observed_fails_the_invocation() {
         assert!(!told.report.ok && told.took_ms() <= 20_000, "{code}");
         assert!(told.report.error.clone().unwrap_or_default().contains(code), "{:?}", told.report.error);
         assert_eq!((told.calls.len(), scene.holder(0).as_str()), (0, "A"));
+    }
+}
+
+/// People at a terminal are told within seconds that EC2 shows nothing; the function tries until its deadline.
+#[test]
+fn whoever_waits_for_the_answer_is_told_early_that_ec2_shows_nothing() {
+    for (patience, expected_ms) in [(Some(Duration::from_secs(20)), 20_000), (None, 60_000)] {
+        let began = Time::from_millis(START_MS);
+        let status = Trigger::Command(Command::Status { cluster: None });
+        let mut watch = Watch::new(vec![status], Settings::default(), began, began + Duration::from_secs(60));
+        if let Some(patience) = patience {
+            watch.hurry(patience);
+        }
+        let mut now = began;
+        while let Some(wake) = watch.next_wake() {
+            now = now.max(wake);
+            for effect in watch.poll(now) {
+                if let Effect::Look(id, _) = effect {
+                    watch.feed(Input::Looked(id, Err(CloudError::from_code("InternalError", "down", true))), now);
+                }
+            }
+        }
+        let Some(Ending::Report(report)) = watch.ending() else { panic!("{:?}", watch.ending()) };
+        assert!(report.error.as_ref().is_some_and(|error| error.contains("InternalError")), "{:?}", report.error);
+        assert_eq!(now.since(began).as_millis(), expected_ms);
     }
 }
 
