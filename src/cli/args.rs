@@ -164,10 +164,10 @@ pub enum Command {
         /// A scenario file (TOML), or the name of one that comes with eipwatch; --list tells them
         #[arg(value_name = "SCENARIO", required_unless_present = "list")]
         scenario: Option<String>,
-        /// Compare this policy: pairs over the scenario's own; repeatable
+        /// Compare this policy: pairs over the scenario's own ('fall=2'); repeatable
         #[arg(long, value_name = "POLICY", value_parser = policy)]
         policy: Vec<String>,
-        /// Compare all combinations of these values, such as fall=1..5; repeatable
+        /// Compare all combinations, such as fall=1..5 or interval=1s,2s; repeatable
         #[arg(long, value_name = "KEY=VALUES", value_parser = vary::values)]
         vary: Vec<Vec<String>>,
         /// Another seed for what comes by chance
