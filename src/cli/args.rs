@@ -38,7 +38,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show a failover here and now, without AWS, and measure the outage
-    Demo,
+    Demo {
+        /// What the client measured, as one JSON document on standard output, and nothing else
+        #[arg(long)]
+        json: bool,
+    },
     /// Say how the clusters are; change nothing
     Status {
         #[command(flatten)]
