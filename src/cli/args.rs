@@ -189,7 +189,7 @@ pub enum Command {
         #[command(flatten)]
         picture: Picture,
     },
-    /// Show from the function's log what it saw and why it acted, and decide again under another policy
+    /// Show from the function's log why it acted, and decide again under another policy
     Replay {
         /// The log: a file, or - for standard input
         #[arg(value_name = "LOG", required_unless_present = "function", conflicts_with = "function")]
