@@ -838,7 +838,8 @@ impl<'a> Asked<'a> {
         if by_others {
             return None;
         }
-        let current = self.question.cluster.nodes.get(holder)?;
+        // One whose tags EC2 does not show has no rank to be compared with, and is left only when it fails.
+        let current = self.question.cluster.nodes.get(holder).filter(|node| node.member)?;
         let one = rated.iter().find(|one| one.slot.is_ok())?;
         let outranks = {
             let (one, current) = (self.rank(one.node), self.rank(current));

@@ -426,3 +426,19 @@ fn a_second_loose_interface_is_not_taken_for_the_first() {
     assert!((16_000..=30_000).contains(&moved_ms), "{moved_ms} ms");
     assert!(world.holder(&address).is_some());
 }
+
+#[test]
+fn a_holder_that_ec2_leaves_out_of_its_answers_does_not_lose_its_rank_to_a_failback() {
+    let (mut world, now_ms) = seasoned();
+    world.run_until(now_ms);
+    let (a, b, address) = (world.node(0), world.node(1), world.address(0));
+    world.tag(&a, "priority", "200");
+    world.tag(&b, "priority", "150");
+    world.tag(&address, "policy", "failback=auto stable=5s");
+    let watch = world.scheduled(now_ms);
+    let (from_ms, until_ms) = (START_MS + now_ms + 10_000, START_MS + now_ms + 40_000);
+    world.ec2.faults_mut().push(Rule::new(Fault::Omit(a)).on(Api::DescribeInstances).between(from_ms, until_ms));
+    world.run();
+    assert_eq!(associations(&world), Vec::<u64>::new());
+    assert!(report(&world, watch).ok);
+}
