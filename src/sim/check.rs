@@ -392,9 +392,12 @@ impl Checker {
             let ran = holder(&address.association).and_then(|id| nodes.get(&id)).is_some_and(|node| node.running.value);
             address.loose = placed.cause == Cause::Attachment && holder(&placed.association).is_none();
             address.from_running = address.loose && ran;
+            // Another place on the same instance is no move.
+            if holder(&address.association) != holder(&placed.association) {
+                address.cause = placed.cause.clone();
+            }
             address.association = placed.association.clone();
             address.placed_ms = placed.at_ms;
-            address.cause = placed.cause.clone();
         }
     }
 
