@@ -788,6 +788,20 @@ impl Checker {
             let text = format!("caller {caller} writes on {allocation}: {value}");
             self.object(at_ms, "records what was not", text);
         }
+        // No more moves are counted than there were.
+        let told = value.split_once(" moves=").map_or("", |(_, moves)| moves);
+        let told = told.split('/').filter(|time| !time.is_empty()).count();
+        let mut on = ec2.association_at(allocation, self.start_ms).and_then(|at| at.instance.clone());
+        let mut made = 0;
+        for it in ec2.history().iter().filter(|it| it.allocation == *allocation && it.at_ms > self.start_ms) {
+            let to = it.association.as_ref().and_then(|at| at.instance.clone());
+            made += usize::from(to != on);
+            on = to;
+        }
+        if self.memory_lost_ms == 0 && told > made {
+            let text = format!("caller {caller} writes on {allocation}, which was moved {made} times: {value}");
+            self.object(at_ms, "counts moves that were not", text);
+        }
     }
 }
 

@@ -442,3 +442,18 @@ fn a_holder_that_ec2_leaves_out_of_its_answers_does_not_lose_its_rank_to_a_failb
     assert_eq!(associations(&world), Vec::<u64>::new());
     assert!(report(&world, watch).ok);
 }
+
+#[test]
+fn a_move_that_three_watches_make_at_once_counts_once() {
+    let (mut world, now_ms) = seasoned();
+    world.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 120, max_ms: 120 }));
+    for offset_ms in [0, 130, 300] {
+        world.scheduled(now_ms + offset_ms);
+    }
+    world.at(now_ms + 10_000, |world| world.service(&world.node(0), Behaviour::Refuse));
+    world.run();
+    assert_eq!(world.moves(&world.address(0)).len(), 1);
+    let state = &world.ec2.tags(&world.address(0)).unwrap()["eipwatch:state"];
+    let (_, moves) = state.split_once(" moves=").unwrap();
+    assert_eq!(moves.split('/').count(), 1, "{state}");
+}
