@@ -518,7 +518,9 @@ impl Checker {
         if !well {
             self.necessary += 1;
         }
-        if well && role == Role::Auto && !recent(address.placed_ms) {
+        // Who forges the memory of a move a moment ago has another node taken for the holder.
+        let forged = self.memory_lost_ms + SETTLING_MS + slack_ms > now_ms;
+        if well && role == Role::Auto && !recent(address.placed_ms) && !forged {
             let rank =
                 |id: &Id, node: &NodeTruth| (address.prefer.value.as_deref() == Some(&**id), node.priority.value);
             let outranks = match (&from, &holder, &target) {
@@ -542,6 +544,14 @@ impl Checker {
             };
             let remembered = address.state.value.as_ref().is_some_and(|text| text.contains("holder="))
                 && !recent(address.state.since_ms);
+            // Somebody may have brought it back to where the watch left it: the memory says no more than that.
+            let left_there = from.as_ref().is_some_and(|from| {
+                let text = address.state.value.as_deref().unwrap_or_default();
+                text.starts_with(&format!("holder={from} "))
+                    && !text.contains(" why=external")
+                    && !text.contains(" why=manual")
+            });
+            let by_others = by_others && !left_there;
             if !bounds.failback || !outranks {
                 self.object(now_ms, "moves off a healthy holder", who.clone());
             } else if by_others && remembered {

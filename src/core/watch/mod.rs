@@ -706,8 +706,11 @@ impl Watch {
             return;
         }
         let mut moves = before.map(|state| state.moves.clone()).unwrap_or_default();
+        let raced =
+            before.is_some_and(|state| state.from == plan.from && moving.began.since(state.since) < decide::SETTLING);
         if let (Some(state), Some(from)) = (before, &plan.from)
             && &state.holder != from
+            && !raced
         {
             // Somebody else's move came before ours, and counts.
             push_move(&mut moves, moving.began);
