@@ -48,7 +48,7 @@ struct Passes {
 }
 
 /// What an invocation remembers of a node.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NodeMemory {
     pub probes: BTreeMap<Check, Probing>,
     passes: BTreeMap<Check, Passes>,
@@ -91,7 +91,7 @@ pub struct Surroundings<'a> {
 }
 
 /// A cluster in scope.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Watched {
     pub cluster: Cluster,
     pub nodes: BTreeMap<InstanceId, NodeMemory>,

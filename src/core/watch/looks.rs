@@ -40,7 +40,7 @@ pub fn backoff(failures: u32, longest: Duration) -> Duration {
 }
 
 /// One kind of read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Routine {
     due: Option<Time>,
     in_flight: Option<(u64, Time)>,
@@ -98,7 +98,7 @@ impl Routine {
 }
 
 /// What is left when DescribeInstances fails: ids by DescribeTags, then by id, halving what fails.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Search {
     Tags(u64, Time),
     Ids {
@@ -112,7 +112,7 @@ enum Search {
 }
 
 /// The reads of one invocation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Looks {
     /// DescribeAddresses.
     pub addresses: Routine,

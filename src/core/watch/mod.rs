@@ -100,6 +100,7 @@ pub enum Ending {
     BadRequest(BadRequest),
 }
 
+#[derive(Clone)]
 struct TagWrite {
     resources: Vec<String>,
     key: String,
@@ -136,13 +137,15 @@ enum Purpose {
     Force(AllocationId),
 }
 
+#[derive(Clone)]
 enum Doing {
     Associate(ClusterName, AllocationId),
     DryRun(ClusterName, AllocationId),
     Tag(TagWrite),
 }
 
-/// One invocation.
+/// One invocation. A clone goes on from the same moment: so a model checker follows every way from there.
+#[derive(Clone)]
 pub struct Watch {
     settings: Settings,
     triggers: Vec<Trigger>,
@@ -710,6 +713,7 @@ impl Watch {
             before.is_some_and(|state| state.from == plan.from && moving.began.since(state.since) < decide::SETTLING);
         if let (Some(state), Some(from)) = (before, &plan.from)
             && &state.holder != from
+            && state.since < moving.began.whole_second()
             && !raced
         {
             // Somebody else's move came before ours, and counts.
@@ -860,7 +864,14 @@ impl Watch {
         let holder = shown.as_ref().and_then(Holder::instance).cloned();
         if let Some(moving) = watched.moving.get(id) {
             if holder.as_ref() == Some(&moving.plan.to) {
-                self.arrived(watched, id, now);
+                if moving.returns
+                    && moving.error.is_some()
+                    && let Some(moving) = watched.moving.get_mut(id)
+                {
+                    moving.doubt(self.last_id, now);
+                } else {
+                    self.arrived(watched, id, now);
+                }
                 self.timers.insert((now, watched.cluster.name.clone()));
                 return false;
             }
@@ -891,7 +902,12 @@ impl Watch {
         let detect = watched.failing_since(plan.from.as_ref()).map(|since| now.since(since));
         let slot = plan.slot.clone();
         let act_id = self.new_id();
-        let moving = watched.moving.entry(id.clone()).or_insert_with(|| Moving::new(plan, now, detect));
+        let returns = watched.cluster.addresses.iter().find(|address| &address.id == id).is_some_and(|address| {
+            let state = remembered(address, watched.memory.get(id));
+            decide::is_stale(&Holder::Node(plan.to.clone()), state, now)
+        });
+        let new = || Moving { returns, ..Moving::new(plan, now, detect) };
+        let moving = watched.moving.entry(id.clone()).or_insert_with(new);
         moving.plan.slot = slot.clone();
         moving.sent(act_id);
         watched.at_rest = false;

@@ -54,6 +54,9 @@ pub struct Moving {
     pub tries: u32,
     pub error: Option<String>,
     pub phase: Phase,
+    /// The address has only just left the node that it is to go to: a read that shows it there may be older than that, and proves
+    /// nothing while the call's effect is in doubt.
+    pub returns: bool,
 }
 
 /// What a reading means for a move.
@@ -73,7 +76,32 @@ pub enum Progress {
 
 impl Moving {
     pub fn new(plan: Plan, now: Time, detect: Option<Duration>) -> Moving {
-        Moving { plan, began: now, detect, tries: 0, error: None, phase: Phase::Waiting { not_before: now } }
+        Moving {
+            plan,
+            began: now,
+            detect,
+            tries: 0,
+            error: None,
+            phase: Phase::Waiting { not_before: now },
+            returns: false,
+        }
+    }
+
+    /// The last call's effect is in doubt, and what was read does not tell: it is looked at for as long as after a call.
+    pub fn doubt(&mut self, last_id: u64, now: Time) {
+        self.phase = Moving::look(true, last_id, now);
+    }
+
+    fn look(doubted: bool, last_id: u64, now: Time) -> Phase {
+        Phase::Looking {
+            after: last_id,
+            until: now + VERIFY_FOR,
+            doubted,
+            judged: None,
+            next: now,
+            looks: 0,
+            elsewhere: None,
+        }
     }
 
     pub fn sent(&mut self, id: u64) {
@@ -83,15 +111,7 @@ impl Moving {
 
     /// Takes in the call's answer. `Some`: the move has failed for good with this target.
     pub fn answered(&mut self, result: Result<(), CloudError>, last_id: u64, now: Time) -> Option<CloudError> {
-        let look = |doubted| Phase::Looking {
-            after: last_id,
-            until: now + VERIFY_FOR,
-            doubted,
-            judged: None,
-            next: now,
-            looks: 0,
-            elsewhere: None,
-        };
+        let look = |doubted| Moving::look(doubted, last_id, now);
         match result {
             Ok(()) => {
                 self.phase = look(false);
@@ -119,7 +139,7 @@ impl Moving {
 
     /// Judges the reading of number `asked`, which shows `shown`.
     pub fn seen(&mut self, shown: &Holder, asked: Option<u64>, now: Time) -> Progress {
-        let tries = self.tries;
+        let (tries, returns) = (self.tries, self.returns);
         let Phase::Looking { after, until, doubted, judged, next, looks, elsewhere } = &mut self.phase else {
             return Progress::LookAt(now);
         };
@@ -130,9 +150,12 @@ impl Moving {
         *judged = asked;
         let holder = shown.instance();
         if holder == Some(&self.plan.to) {
-            return Progress::Arrived;
-        }
-        if holder == self.plan.from.as_ref() || matches!(shown, Holder::Nobody | Holder::Unclear(_) | Holder::Loose(..))
+            if !returns || !*doubted || now >= *until {
+                return Progress::Arrived;
+            }
+            *elsewhere = None;
+        } else if holder == self.plan.from.as_ref()
+            || matches!(shown, Holder::Nobody | Holder::Unclear(_) | Holder::Loose(..))
         {
             *elsewhere = None;
             if *doubted {
