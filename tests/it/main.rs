@@ -1,8 +1,8 @@
 //! The integration tests: one binary, so that it is linked once.
 //!
-//! `tidy` and `reference` read the sources and the documents, `scenarios`, `hard_cases`, `contract` and `simulation` run the watch in virtual time, and
-//! `guide` shows it there: all of them work everywhere. The rest drives the real binaries from outside: `harness` plays Lambda, EC2, CloudWatch, the metadata
-//! service and the nodes, and the tests assert what a user would notice.
+//! `tidy` and `reference` read the sources and the documents; `scenarios`, `hard_cases`, `contract`, `simulation`, `model` and `properties`
+//! run the watch in virtual time, and `guide` shows it there: all of them work everywhere. The rest drives the real binaries from
+//! outside: `harness` plays Lambda, EC2, CloudWatch, the metadata service and the nodes, and the tests assert what a user would notice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 #[cfg(feature = "aws")]
@@ -21,7 +21,9 @@ mod hard_cases;
 mod harness;
 #[cfg(feature = "aws")]
 mod infra;
+mod model;
 mod page;
+mod properties;
 mod reference;
 mod replay;
 mod scenarios;
