@@ -1,5 +1,8 @@
 # `make` says what there is.
 
+# How long `make soak` fuzzes each target.
+FUZZ_SECONDS ?= 60
+
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
@@ -32,7 +35,8 @@ check-page: ## Open the HTML pages in a headless Chromium; wants Debian's chromi
 	RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --locked --test it page::
 	python3 tests/page/check.py $${CARGO_TARGET_DIR:-target}/tmp/pages
 
-soak: ## Simulate on and on, from seeds, until stopped
+soak: ## Fuzz each target for a minute, then simulate on and on, from seeds, until stopped
+	fuzz/run.sh $(FUZZ_SECONDS) || [ $$? = 77 ]
 	cargo run --locked --profile soak --no-default-features --example soak
 
 mutants: ## Plant bugs, and let the simulation look for them
