@@ -1,31 +1,39 @@
 #!/bin/sh
-# Plants each bug of tests/mutants/*.patch into a copy of the sources, and lets nothing but the simulation and the scenarios look for it:
+# Plants each bug of tests/mutants/*.patch into a copy of the sources, and lets nothing but the simulation and the model look for it:
 #   tests/mutants/run.sh [NAME...]
-# Says by which seed or scenario each one is caught. Fails if one survives, a patch no longer applies, or the unpatched sources are accused.
+# Says by which seed, or by which property in which of the model's worlds, each one is caught. Fails if one survives, a patch no longer applies, or the
+# unpatched sources are accused.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=${MUTANTS_DIR:-$root/target/mutants}
 seeds=${MUTANTS_SEEDS:-1000}
 mkdir -p "$work"
-export CARGO_TARGET_DIR="$work/target"
+export CARGO_TARGET_DIR="$work/target" CARGO_PROFILE_DEV_DEBUG=false
 
 rm -rf "$work/tree"
 mkdir "$work/tree"
 (cd "$root" && git ls-files -z -- Cargo.toml Cargo.lock src tests examples | xargs -0 tar -cf - README.md) | tar -xf - -C "$work/tree"
 cd "$work/tree"
 
+# Builds, and fails loudly if that fails: a patch that does not compile is caught by nobody.
+build() {
+    if ! cargo build --quiet --locked --no-default-features "$@" 2>"$work/build.log"; then
+        cat "$work/build.log" >&2
+        exit 2
+    fi
+}
+
 # The first thing that is caught, in a line; nothing if nothing is.
 catch() {
-    if ! cargo build --quiet --locked --no-default-features --example soak 2>"$work/build.log"; then
-        cat "$work/build.log" >&2
-        return 1
-    fi
+    build --example soak
     if ! "$CARGO_TARGET_DIR/debug/examples/soak" 1 "$seeds" 1 >"$work/soak.log"; then
         grep -m 1 -E '^(BROKEN|never met)' "$work/soak.log" | cut -c 1-160
         return 0
     fi
-    if ! cargo test --quiet --locked --no-default-features --test it -- scenarios:: >"$work/scenarios.log" 2>&1; then
-        sed -n 's/^test \(scenarios::.*\) --- FAILED$/scenario \1/p; s/^    \(scenarios::.*\)$/scenario \1/p' "$work/scenarios.log" | head -n 1
+    build --test it
+    if ! cargo test --quiet --locked --no-default-features --test it -- model:: >"$work/model.log" 2>&1; then
+        line=$(grep -m 1 -oE '(BROKEN in the model.*|[a-z]+: never met: .*|assertion .* failed: states of .*)' "$work/model.log" | cut -c 1-160)
+        echo "${line:-the model failed, see $work/model.log}"
     fi
 }
 
