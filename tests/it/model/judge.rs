@@ -18,6 +18,9 @@ const EVENT_COUNTS_MS: u64 = 60_000;
 /// The brake's window.
 const WINDOW_MS: u64 = 60_000;
 
+/// How far apart two invocations may have recorded the same move.
+const SAME_MOVE_MS: u64 = 2_500;
+
 /// Every rule that is judged.
 pub const RULES: [&str; 23] = [
     "acts on a stale read",
@@ -366,9 +369,10 @@ impl Seen {
         let counted = matches!(reason, Reason::Unhealthy | Reason::Failback);
         if counted {
             let mut moves_ms = state.as_ref().map(|it| it.moves_ms.clone()).unwrap_or_default();
-            // What the tag records later than an own move has that one in it, under its own second.
-            let tagged_ms = state.as_ref().map_or(0, |it| it.since_ms);
-            moves_ms.extend(self.counted_ms.iter().filter(|at_ms| **at_ms / 1_000 * 1_000 > tagged_ms));
+            // An own move that another watch has recorded, too, is one move.
+            let own = |at_ms: &&u64| !moves_ms.iter().any(|tagged_ms| tagged_ms.abs_diff(**at_ms) < SAME_MOVE_MS);
+            let own: Vec<u64> = self.counted_ms.iter().filter(own).copied().collect();
+            moves_ms.extend(own);
             moves_ms.retain(|at_ms| now_ms.saturating_sub(*at_ms) < WINDOW_MS);
             let failing_ms = believed.as_ref().and_then(|id| self.failing_ms(id)).unwrap_or(now_ms);
             let lasted = now_ms.saturating_sub(failing_ms) >= policy.stable_ms;
