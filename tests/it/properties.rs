@@ -236,7 +236,7 @@ fn memory() -> impl Strategy<Value = AddressMemory> {
             refused: refused.into_iter().map(|id| (id, "IncorrectInstanceState".to_owned())).collect(),
             barred,
             rescue_since,
-            loose_since,
+            loose_since: loose_since.map(|since| ("eni-98".into(), since)),
             order: order.map(|(to, force)| Order { to, force }),
             first_holder: None,
         })
