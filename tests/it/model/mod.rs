@@ -200,7 +200,7 @@ fn three_nodes_fail_one_after_another() {
         deeds: &[Deed::Die(0), Deed::Die(1), Deed::Heal(0), Deed::Stop(1), Deed::Hand(2)],
         at_ms: &[1_450, 2_450, 4_450],
         deeds_left: 2,
-        faults_left: 2,
+        faults_left: 1,
         whys: &["holder-unhealthy", "holder-gone", "moved-elsewhere"],
         ..PAIR
     };
