@@ -557,7 +557,7 @@ proptest! {
                 Fed::StrayActed(id) if !acts.contains(&id) => Some(Input::Acted(id, Ok(()))),
                 Fed::Stop => Some(Input::Stop),
                 Fed::Later(ms) => {
-                    at = at + Duration::from_millis(ms);
+                    at += Duration::from_millis(ms);
                     None
                 }
                 _ => None,
