@@ -98,10 +98,10 @@ fn eventful(invocation: &Invocation, timeout: Duration, keys: &Keys) -> Active {
             Entry::Other(record) => record,
         };
         match record {
-            Record::Start { triggers, .. } => {
-                if triggers.iter().any(|trigger| !matches!(trigger, Trigger::Schedule { .. })) {
-                    return None;
-                }
+            Record::Start { triggers, .. }
+                if triggers.iter().any(|trigger| !matches!(trigger, Trigger::Schedule { .. })) =>
+            {
+                return None;
             }
             Record::ReadingFailed { .. } => return None,
             Record::Passes { slowest_ms, cluster, .. } if Duration::from_millis(*slowest_ms) >= timeout => {
@@ -220,7 +220,7 @@ pub fn decide_again(log: &Log, known: &Known, pairs: &str, only: Option<&Cluster
         };
         if take_start {
             let Some((number, invocation)) = starts.next() else { break };
-            let news = previous.map_or(Active::None, |before| news(before, invocation, &world.keys));
+            let news = previous.and_then(|before| news(before, invocation, &world.keys));
             previous = Some(invocation);
             let at = invocation.first().map(Entry::at).unwrap_or_default();
             let mut active = eventful(invocation, timeout, &world.keys);
