@@ -25,8 +25,8 @@ package: ## Build the function's zip for this machine's processor
 check-infra: ## Check the templates, as far as that goes without AWS; wants Node.js and npm
 	infra/check.sh
 
-check-agent: ## Try the agent's packages and units on a real systemd, in an emulated machine; wants root and ten minutes
-	tests/systemd/run.sh
+check-agent: ## Try the agent's packages and units on a real systemd, in a container; wants root
+	tests/systemd/run.sh --container
 
 check-page: ## Open the HTML pages in a headless Chromium; wants Debian's chromium and chromium-driver
 	RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --locked --test it page::

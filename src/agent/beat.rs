@@ -181,6 +181,15 @@ struct Attempt {
     scheduled: bool,
 }
 
+/// Whether somebody asked this node to leave is looked at before each write, however lately it was: an `ok` written after
+/// another's `leaving` would take that back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    None,
+    Asked,
+    Answered,
+}
+
 #[derive(Clone, Debug)]
 struct Farewell {
     why: String,
@@ -197,6 +206,8 @@ pub struct Beat {
     identify: Asking,
     spot: Asking,
     leave_due: Time,
+    /// For the write that is due.
+    look: Look,
     spot_notice: Option<String>,
     asked_to_leave: bool,
     farewell: Option<Farewell>,
@@ -237,6 +248,7 @@ impl Beat {
             identify: asking.clone(),
             spot: asking,
             leave_due: now,
+            look: Look::None,
             spot_notice: None,
             asked_to_leave: false,
             farewell: None,
@@ -295,7 +307,12 @@ impl Beat {
             Input::Checked(index, reading) => self.checked(index, reading, now),
             Input::Identified(read) => self.identified(read, now),
             Input::Spot(read) => self.spot(read),
-            Input::AskedToLeave(asked) => self.asked_to_leave = asked,
+            Input::AskedToLeave(asked) => {
+                self.asked_to_leave = asked;
+                if self.look == Look::Asked {
+                    self.look = Look::Answered;
+                }
+            }
             Input::Wrote(number, result) => self.wrote(number, result, now),
             Input::Stop { announce } => self.stop(announce, now),
         }
@@ -369,6 +386,14 @@ impl Beat {
         if !changed && !scheduled {
             return;
         }
+        if self.farewell.is_none() && self.look != Look::Answered {
+            if self.look == Look::None {
+                self.look = Look::Asked;
+                effects.push(Effect::LookForLeave);
+            }
+            return;
+        }
+        self.look = Look::None;
         if changed {
             let level = if status == BeatStatus::Ok { Level::Info } else { Level::Warning };
             let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -948,6 +973,20 @@ mod tests {
         machine.until(60_000);
         assert!(machine.writes[before..].iter().all(|(_, beat)| beat.status == BeatStatus::Leaving));
         assert!(machine.writes.len() - before >= 7, "a node that leaves still beats");
+    }
+
+    #[test]
+    fn no_heartbeat_takes_back_a_leave_that_was_asked_for_before_it() {
+        for ms in (20_000..26_000).step_by(37) {
+            let mut machine = machine(settings(1));
+            machine.until(ms);
+            let before = machine.writes.len();
+            machine.asked_to_leave = true;
+            machine.until(ms + 20_000);
+            assert!(machine.writes.len() > before + 2);
+            let after = &machine.status_writes()[before..];
+            assert!(after.iter().all(|status| *status == BeatStatus::Leaving), "{ms}: {after:?}");
+        }
     }
 
     #[test]

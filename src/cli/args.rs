@@ -38,7 +38,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show a failover here and now, without AWS, and measure the outage
-    Demo,
+    Demo {
+        /// What the client measured, as one JSON document on standard output, and nothing else
+        #[arg(long)]
+        json: bool,
+    },
     /// Say how the clusters are; change nothing
     Status {
         #[command(flatten)]
@@ -185,12 +189,12 @@ pub enum Command {
         #[command(flatten)]
         picture: Picture,
     },
-    /// Show from the function's log what it saw and why it acted, and decide again under another policy
+    /// Show from the function's log why it acted, and decide again under another policy
     Replay {
         /// The log: a file, or - for standard input
         #[arg(value_name = "LOG", required_unless_present = "function", conflicts_with = "function")]
         log: Option<String>,
-        /// Decide again under this policy: pairs over the one in force, such as 'fall=2'; repeatable
+        /// Decide again under this policy: pairs over the one in force; repeatable
         #[arg(long, value_name = "POLICY", value_parser = policy)]
         policy: Vec<String>,
         /// Only this cluster

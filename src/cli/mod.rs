@@ -64,9 +64,17 @@ fn block_on(work: impl Future<Output = ExitCode>) -> ExitCode {
 async fn run(command: Command) -> ExitCode {
     let no_consent = Consent { yes: true };
     let (command, consent, output) = match command {
-        Command::Demo => {
-            return match crate::demo::run(stop_signal()).await {
-                Ok(()) => ExitCode::SUCCESS,
+        Command::Demo { json } => {
+            let outcome = crate::demo::run(stop_signal(), json).await;
+            if json {
+                let (steps, error) = match &outcome {
+                    Ok(steps) => (steps.as_slice(), None),
+                    Err(error) => (&[][..], Some(error.to_string())),
+                };
+                put(to_json(&serde_json::json!({"ok": error.is_none(), "error": error, "steps": steps})).as_bytes());
+            }
+            return match outcome {
+                Ok(_) => ExitCode::SUCCESS,
                 Err(error) => fail(&format!("the demo failed: {error}")),
             };
         }

@@ -174,6 +174,8 @@ pub struct AddressMemory {
     pub state: Option<State>,
     /// The node that held it when this invocation first saw it, where no state said so.
     pub first_holder: Option<InstanceId>,
+    /// When the nodes were last read: what happened to them since is not known.
+    pub nodes_read: Option<Time>,
     /// Nodes that EC2 refused in this invocation, and why.
     pub refused: BTreeMap<InstanceId, String>,
     /// Set once the address can't be moved in this invocation at all.
@@ -838,7 +840,8 @@ impl<'a> Asked<'a> {
         if by_others {
             return None;
         }
-        let current = self.question.cluster.nodes.get(holder)?;
+        // One whose tags EC2 does not show has no rank to be compared with, and is left only when it fails.
+        let current = self.question.cluster.nodes.get(holder).filter(|node| node.member)?;
         let one = rated.iter().find(|one| one.slot.is_ok())?;
         let outranks = {
             let (one, current) = (self.rank(one.node), self.rank(current));
@@ -850,6 +853,13 @@ impl<'a> Asked<'a> {
         let slot = one.slot.as_ref().ok()?.clone();
         let healthy_since = self.question.since.get(&one.node.id)?.verdict;
         let moved = state.map(|state| state.since).filter(|since| since.since(now) < SETTLING);
+        // What moved it may have been something about the preferred node: it must have been read since. Times in tags are whole seconds.
+        let read = self.memory().and_then(|memory| memory.nodes_read);
+        if let (Some(moved), Some(read)) = (moved, read)
+            && read < moved + Duration::from_secs(1)
+        {
+            return None;
+        }
         let ready_at = moved.map_or(healthy_since, |moved| moved.max(healthy_since)) + policy.stable;
         if now < ready_at {
             return Some(Ruling { again_at: Some(ready_at), ..stay.clone() });

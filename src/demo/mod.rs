@@ -14,6 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -101,15 +102,16 @@ pub enum Error {
     Interrupted,
 }
 
-/// Runs the demo. `stop` resolves when it should end at once.
+/// Runs the demo, and says what the client measured, step by step. `stop` resolves when it should end at once; `silent`: nothing is
+/// told on the way.
 ///
 /// # Errors
 /// The first thing that was not as it should be. No process is left behind.
-pub async fn run(stop: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn run(stop: impl Future<Output = ()>, silent: bool) -> Result<Vec<Measured>, Error> {
     let tasks = tokio::task::LocalSet::new();
     tasks
         .run_until(async {
-            let mut demo = Demo::set_up().await?;
+            let mut demo = Demo::set_up(silent).await?;
             let outcome = tokio::select! {
                 outcome = demo.story() => outcome,
                 () = sleep(LIMIT) => Err(Error::TooLong),
@@ -147,15 +149,22 @@ impl Drop for Demo {
     }
 }
 
-/// What a step measured, for the sum at the end.
-struct Measured {
-    what: String,
-    way: String,
-    outage: Outage,
+/// What the client measured of a step.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measured {
+    /// What was done: `web-1 killed`.
+    pub what: String,
+    /// Who held the address before, by name.
+    pub from: String,
+    /// Who held it then.
+    pub to: String,
+    /// What it cost.
+    #[serde(flatten)]
+    pub outage: Outage,
 }
 
 impl Demo {
-    async fn set_up() -> Result<Demo, Error> {
+    async fn set_up(silent: bool) -> Result<Demo, Error> {
         let clock = SystemClock::start();
         let port = nodes::free_port(&ADDRESSES)?;
         let mut nodes = Vec::new();
@@ -188,7 +197,7 @@ impl Demo {
             world: Rc::new(RefCell::new(world)),
             clock,
             client: Rc::default(),
-            screen: RefCell::new(Screen::new()),
+            screen: RefCell::new(Screen::new(silent)),
             view: RefCell::new(view),
             nodes: instances,
             address,
@@ -222,7 +231,7 @@ impl Demo {
         Ok(Demo { stage, nodes, background })
     }
 
-    async fn story(&mut self) -> Result<(), Error> {
+    async fn story(&mut self) -> Result<Vec<Measured>, Error> {
         let stage = self.stage.clone();
         let all_healthy = || NAMES.iter().all(|name| stage.verdict(name) == "healthy");
         self.until("all nodes healthy, and the client served by web-1", || {
@@ -280,15 +289,16 @@ impl Demo {
         let mut screen = stage.screen.borrow_mut();
         screen.close();
         screen.say("\nWhat the client measured:");
-        for step in [killed, hung, drained] {
-            let Measured { what, way, outage } = step;
-            screen.say(&format!("  {what:<14} {way:<16} {}", in_words(&outage)));
+        let steps = vec![killed, hung, drained];
+        for Measured { what, from, to, outage } in &steps {
+            let way = format!("{from} -> {to}");
+            screen.say(&format!("  {what:<14} {way:<16} {}", in_words(outage)));
         }
         screen.say(
             "Every step did what it should. On AWS a move takes effect some seconds after EC2 shows it;\n\
              the embedded EC2 spares that.",
         );
-        Ok(())
+        Ok(steps)
     }
 
     fn node(&mut self, index: usize) -> Result<&mut Node, Error> {
@@ -337,7 +347,7 @@ impl Demo {
             let limit_s = MAX_OUTAGE.as_secs();
             return Err(Error::Step(format!("{what}: an outage of more than {limit_s} s")));
         }
-        Ok(Measured { what: what.to_owned(), way: format!("{from} -> {to}"), outage })
+        Ok(Measured { what: what.to_owned(), from: from.to_owned(), to: to.to_owned(), outage })
     }
 
     /// What the command `drain` does, beside the watch that goes on.

@@ -48,14 +48,16 @@ pub struct Screen {
     start: Instant,
     paint: Paint,
     live: bool,
+    silent: bool,
     /// Lines of the view that stand on the screen.
     drawn: usize,
 }
 
 impl Screen {
-    /// Begins now.
-    pub fn new() -> Screen {
-        Screen { start: Instant::now(), paint: Paint::for_stdout(), live: paint::is_screen(), drawn: 0 }
+    /// Begins now; a `silent` one shows nothing.
+    pub fn new(silent: bool) -> Screen {
+        let live = !silent && paint::is_screen();
+        Screen { start: Instant::now(), paint: Paint::for_stdout(), live, silent, drawn: 0 }
     }
 
     /// Whether there is a view.
@@ -131,6 +133,9 @@ impl Screen {
     }
 
     fn write(&self, text: &str) {
+        if self.silent {
+            return;
+        }
         // A reader that has gone away does not change what the demo finds.
         let mut out = io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -392,9 +392,12 @@ impl Checker {
             let ran = holder(&address.association).and_then(|id| nodes.get(&id)).is_some_and(|node| node.running.value);
             address.loose = placed.cause == Cause::Attachment && holder(&placed.association).is_none();
             address.from_running = address.loose && ran;
+            // Another place on the same instance is no move.
+            if holder(&address.association) != holder(&placed.association) {
+                address.cause = placed.cause.clone();
+            }
             address.association = placed.association.clone();
             address.placed_ms = placed.at_ms;
-            address.cause = placed.cause.clone();
         }
     }
 
@@ -515,7 +518,9 @@ impl Checker {
         if !well {
             self.necessary += 1;
         }
-        if well && role == Role::Auto && !recent(address.placed_ms) {
+        // Who forges the memory of a move a moment ago has another node taken for the holder.
+        let forged = self.memory_lost_ms + SETTLING_MS + slack_ms > now_ms;
+        if well && role == Role::Auto && !recent(address.placed_ms) && !forged {
             let rank =
                 |id: &Id, node: &NodeTruth| (address.prefer.value.as_deref() == Some(&**id), node.priority.value);
             let outranks = match (&from, &holder, &target) {
@@ -539,6 +544,14 @@ impl Checker {
             };
             let remembered = address.state.value.as_ref().is_some_and(|text| text.contains("holder="))
                 && !recent(address.state.since_ms);
+            // Somebody may have brought it back to where the watch left it: the memory says no more than that.
+            let left_there = from.as_ref().is_some_and(|from| {
+                let text = address.state.value.as_deref().unwrap_or_default();
+                text.starts_with(&format!("holder={from} "))
+                    && !text.contains(" why=external")
+                    && !text.contains(" why=manual")
+            });
+            let by_others = by_others && !left_there;
             if !bounds.failback || !outranks {
                 self.object(now_ms, "moves off a healthy holder", who.clone());
             } else if by_others && remembered {
@@ -784,6 +797,20 @@ impl Checker {
         if !was_there(ec2, allocation, Some(&holder), at_ms.saturating_sub(WATCH_LIFE_MS), at_ms) {
             let text = format!("caller {caller} writes on {allocation}: {value}");
             self.object(at_ms, "records what was not", text);
+        }
+        // No more moves are counted than there were.
+        let told = value.split_once(" moves=").map_or("", |(_, moves)| moves);
+        let told = told.split('/').filter(|time| !time.is_empty()).count();
+        let mut on = ec2.association_at(allocation, self.start_ms).and_then(|at| at.instance.clone());
+        let mut made = 0;
+        for it in ec2.history().iter().filter(|it| it.allocation == *allocation && it.at_ms > self.start_ms) {
+            let to = it.association.as_ref().and_then(|at| at.instance.clone());
+            made += usize::from(to != on);
+            on = to;
+        }
+        if self.memory_lost_ms == 0 && told > made {
+            let text = format!("caller {caller} writes on {allocation}, which was moved {made} times: {value}");
+            self.object(at_ms, "counts moves that were not", text);
         }
     }
 }

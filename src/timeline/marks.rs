@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::words::{self, Clock, MAX_NAME_CHARS, MAX_TEXT_CHARS, NodeName, length, tidy};
-use super::{AddressLane, ClusterLanes, Incident, Moment, NodeLane, Timeline};
+use super::words::{self, Clock, MAX_NAME_CHARS, MAX_TEXT_CHARS, NodeName, View, length, tidy};
+use super::{AddressLane, ClusterLanes, Moment, NodeLane, Timeline};
 use crate::core::tags::Verdict;
 use crate::core::time::Time;
 
@@ -29,7 +29,7 @@ pub const MAX_ADDRESSES: usize = 24;
 const MAX_VETOES: usize = 12;
 /// Buckets in which marks are folded become twice as wide, so many times at most.
 const MAX_DOUBLINGS: u32 = 48;
-/// So many times that leaves incidents alone.
+/// So many times that leaves incidents alone, and so many times more the first.
 const SPARED_DOUBLINGS: u32 = 6;
 
 /// What a mark is of: its look.
@@ -186,7 +186,12 @@ impl Marks {
                 let mut fold = Fold {
                     limit,
                     clock: Clock::of(timeline.from, timeline.to),
-                    incidents: whole.incidents.iter().filter(|one| one.cluster == *cluster).collect(),
+                    incidents: whole
+                        .incidents
+                        .iter()
+                        .filter(|one| one.cluster == *cluster)
+                        .map(|one| View::around(one, timeline))
+                        .collect(),
                     folded: 0,
                 };
                 runs.push(RunMarks {
@@ -240,7 +245,7 @@ fn brief_list(names: &[&str]) -> String {
     }
 }
 
-fn address(lane: &AddressLane, names: &[NodeName], fold: &mut Fold<'_>) -> AddressMarks {
+fn address(lane: &AddressLane, names: &[NodeName], fold: &mut Fold) -> AddressMarks {
     let held = lane.held.iter().map(|hold| {
         let (look, label) = match &hold.node {
             None => (Look::Nobody, "nobody".to_owned()),
@@ -264,7 +269,7 @@ fn address(lane: &AddressLane, names: &[NodeName], fold: &mut Fold<'_>) -> Addre
     }
 }
 
-fn node(lane: &NodeLane, names: &[NodeName], fold: &mut Fold<'_>) -> NodeMarks {
+fn node(lane: &NodeLane, names: &[NodeName], fold: &mut Fold) -> NodeMarks {
     let verdicts = lane.verdicts.iter().map(|stretch| {
         let beside = stretch.beside.as_deref().map(|beside| format!(", {beside}")).unwrap_or_default();
         let label = format!("{}{beside}", verdict_word(stretch.verdict));
@@ -333,14 +338,14 @@ fn moment(one: &Moment, look: Look) -> Mark {
     Mark { vetoes, ..mark(one.at, one.at, look, one.kind.replace('-', " "), &one.text) }
 }
 
-struct Fold<'a> {
+struct Fold {
     limit: Option<usize>,
     clock: Clock,
-    incidents: Vec<&'a Incident>,
+    incidents: Vec<View>,
     folded: usize,
 }
 
-impl Fold<'_> {
+impl Fold {
     /// Points in time: first what repeats is folded, then as stretches.
     fn moments(&mut self, marks: Vec<Mark>) -> Vec<Mark> {
         if self.limit.is_none() {
@@ -372,9 +377,15 @@ impl Fold<'_> {
             if few.len() <= limit {
                 break;
             }
+            // What surrounds an incident explains it. If that is too much, the first one's stays.
+            let sparing = match doubling {
+                0..SPARED_DOUBLINGS => self.incidents.len(),
+                _ if doubling < 2 * SPARED_DOUBLINGS => 1,
+                _ => 0,
+            };
             let place = |mark: &Mark| {
-                let spared = doubling < SPARED_DOUBLINGS
-                    && self.incidents.iter().any(|one| mark.from <= one.to && mark.to >= one.from);
+                let spared =
+                    self.incidents.iter().take(sparing).any(|view| mark.from <= view.to() && mark.to >= view.from);
                 // What is spared shares a bucket with what begins in the same millisecond only.
                 let bucket = words::ms_between(first.from, mark.from) / if spared { 1 } else { bucket_ms };
                 (spared, bucket)

@@ -21,6 +21,19 @@ fn the_demo_fails_over_and_leaves_no_process_behind() {
     assert!(lines[2].starts_with("web-3 drained") && lines[2].contains("no outage"), "{sum}");
 }
 
+#[test]
+fn a_script_is_told_what_was_measured_in_one_document() {
+    let output = Command::new(env!("CARGO_BIN_EXE_eipwatch")).args(["demo", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["ok"], true);
+    let steps = told["steps"].as_array().unwrap();
+    let ways: Vec<_> =
+        steps.iter().map(|step| (step["from"].as_str().unwrap(), step["to"].as_str().unwrap())).collect();
+    assert_eq!(ways, [("web-1", "web-2"), ("web-2", "web-3"), ("web-3", "web-1")]);
+    assert!(steps[0]["outage_ms"].as_u64().unwrap() > 0 && steps[2]["outage_ms"] == 0, "{told}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_demo_that_is_killed_takes_its_nodes_along() {

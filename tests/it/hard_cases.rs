@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use eipwatch::core::log::Record;
 use eipwatch::core::watch::Ending;
-use eipwatch::embedded::ec2::{Api, Check, CheckKind, Error, Id, Place, Request, ScheduledEvent, State, tags};
+use eipwatch::embedded::ec2::{Api, Cause, Check, CheckKind, Error, Id, Place, Request, ScheduledEvent, State, tags};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, Death, Handle, SERVES, START_MS, World};
 use eipwatch::sim::world::{lifecycle_event, schedule_event, spot_event, state_event};
@@ -21,6 +21,17 @@ use serde_json::{Value, json};
 const RULER: &str = "====";
 /// How long a watch lasts, as the templates set it.
 const WATCH: Duration = Duration::from_secs(55);
+/// The order of what happens within a millisecond.
+const STORY: u8 = 0;
+const BEGINS: u8 = 1;
+const SEEN: u8 = 2;
+const DECIDED: u8 = 3;
+const CALLED: u8 = 4;
+const PLACED: u8 = 5;
+const VERIFIED: u8 = 6;
+const RECORDED: u8 = 7;
+const STAYS: u8 = 8;
+const ENDS: u8 = 9;
 /// The variable that has the files written anew.
 const RENEW: &str = "EIPWATCH_RENEW";
 
@@ -89,7 +100,8 @@ struct Stage {
     outsider: Option<Id>,
     /// When the story began, in the world's time.
     zero_ms: u64,
-    lines: Vec<(u64, String)>,
+    /// When, in which order within the millisecond, what.
+    lines: Vec<(u64, u8, String)>,
     labels: BTreeMap<Handle, String>,
 }
 
@@ -116,7 +128,7 @@ fn play(name: &str, story: &str) -> String {
         if what == "end" {
             return stage.tell();
         }
-        stage.lines.push((stage.zero_ms + at_ms, format!("* {what}")));
+        stage.lines.push((stage.zero_ms + at_ms, STORY, format!("* {what}")));
         let words: Vec<&str> = what.split_whitespace().collect();
         stage.act(&words).unwrap_or_else(|| panic!("{name}: nobody understands '{what}'"));
     }
@@ -306,14 +318,14 @@ impl Stage {
             }
             [node, rest @ ..] => {
                 let node = self.node(node)?;
-                self.to_node(&node, rest)?;
+                self.do_to(&node, rest)?;
             }
             [] => return None,
         }
         Some(())
     }
 
-    fn to_node(&mut self, node: &Id, verb: &[&str]) -> Option<()> {
+    fn do_to(&mut self, node: &Id, verb: &[&str]) -> Option<()> {
         let epoch_ms = self.epoch_ms();
         let behaviour = match verb {
             ["serves"] => SERVES,
@@ -490,45 +502,44 @@ impl Stage {
                 Some(at) => at.instance.as_ref().map_or("no instance".to_owned(), |id| id.to_string()),
             };
             let at_ms = placed.at_ms.saturating_sub(START_MS);
-            lines.push((at_ms, self.plain(&format!("EC2: {} is on {on}", address_name(number)))));
+            let rank = if matches!(placed.cause, Cause::Call(_)) { PLACED } else { STORY };
+            lines.push((at_ms, rank, self.plain(&format!("EC2: {} is on {on}", address_name(number)))));
         }
         for (at_ms, call) in self.world.calls() {
             let who = self.label(call.caller);
             match call.change.as_deref() {
-                Some(Request::AssociateAddress { .. }) => {
+                Some(Request::AssociateAddress { allocation, .. }) => {
                     let how = call.code.unwrap_or(if call.changed { "done" } else { "nothing is done" });
-                    lines.push((at_ms, format!("{who} calls AssociateAddress: {how}")));
+                    lines.push((
+                        at_ms,
+                        CALLED,
+                        self.plain(&format!("{who} calls AssociateAddress for {allocation}: {how}")),
+                    ));
                 }
                 Some(Request::CreateTags { resources, tags, .. }) if self.labels.contains_key(&call.caller) => {
                     for (key, value) in tags.iter().filter(|(key, _)| key != "eipwatch:health") {
                         let on = resources.iter().map(|id| id.to_string()).collect::<Vec<_>>().join(" ");
-                        lines.push((at_ms, self.plain(&format!("{who} tags {on}: {key} {value}"))));
+                        lines.push((at_ms, RECORDED, self.plain(&format!("{who} tags {on}: {key} {value}"))));
                     }
                 }
                 _ => {}
             }
         }
         for handle in self.labels.keys().copied() {
-            let mut failing = String::new();
             for record in self.world.log(handle) {
-                lines.extend(self.record(handle, record, &mut failing));
+                lines.extend(self.record(handle, record));
             }
             if let Some(Ending::BadRequest(bad)) = self.world.ending(handle) {
                 let at_ms = self.world.ended_ms(handle).unwrap_or_default();
-                lines.push((at_ms, self.plain(&format!("{} ends: {bad}", self.label(handle)))));
+                lines.push((at_ms, ENDS, self.plain(&format!("{} ends: {bad}", self.label(handle)))));
             } else if let (None, Some(at_ms)) = (self.world.ending(handle), self.world.ended_ms(handle)) {
-                lines.push((at_ms, format!("{} is dead", self.label(handle))));
+                lines.push((at_ms, ENDS, format!("{} is dead", self.label(handle))));
             }
         }
-        lines.retain(|(at_ms, _)| *at_ms >= self.zero_ms);
-        lines.sort_by_key(|(at_ms, _)| *at_ms);
-        let mut told: String = lines
-            .iter()
-            .map(|(at_ms, text)| {
-                let ms = at_ms - self.zero_ms;
-                format!("{}:{:02}.{:03} {text}\n", ms / 60_000, ms / 1_000 % 60, ms % 1_000)
-            })
-            .collect();
+        lines.retain(|(at_ms, ..)| *at_ms >= self.zero_ms);
+        lines.sort_by_key(|(at_ms, rank, _)| (*at_ms, *rank));
+        let mut told: String =
+            together(lines).iter().map(|(at_ms, text)| format!("{} {text}\n", time(at_ms - self.zero_ms))).collect();
         for (number, id) in self.world.addresses.iter().enumerate() {
             let on = self.world.ec2.association(id).map_or("nobody".to_owned(), |at| {
                 at.instance.as_ref().map_or("no instance".to_owned(), |id| id.to_string())
@@ -540,42 +551,63 @@ impl Stage {
         told
     }
 
-    fn record(&self, handle: Handle, record: &Record, failing: &mut String) -> Option<(u64, String)> {
+    fn record(&self, handle: Handle, record: &Record) -> Option<(u64, u8, String)> {
         let who = self.label(handle);
-        let (at, text) = match record {
-            Record::Start { at, .. } => (at, format!("{who} begins")),
+        let (at, rank, text) = match record {
+            Record::Start { at, .. } => (at, BEGINS, format!("{who} begins")),
             Record::ReadingFailed { at, look, error, .. } => {
                 let what = format!("{look:?}");
-                let what = what.split(['(', ' ']).next().unwrap_or_default().to_lowercase();
-                let text = format!("{who} cannot read {what}: {}", error.code);
-                if *failing == text {
-                    return None;
-                }
-                failing.clone_from(&text);
-                (at, text)
+                let what = match what.split(['(', ' ']).next().unwrap_or_default() {
+                    "InstancesById" => "some instances".to_owned(),
+                    what => what.to_lowercase(),
+                };
+                (at, SEEN, format!("{who} cannot read {what}: {}", error.code))
             }
             Record::Verdict { at, node, to, why, .. } => {
                 let why = if why == to.as_str() { String::new() } else { format!(": {why}") };
-                (at, format!("{who}: {node} is {}{why}", to.as_str()))
+                (at, SEEN, format!("{who}: {node} is {}{why}", to.as_str()))
             }
             Record::Decision { at, address, decision, .. } => {
                 let to = decision.to.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();
                 let kind = format!("{:?}", decision.kind).to_lowercase();
-                (at, format!("{who} on {address}: {kind}{to}, {}: {}", decision.why, decision.text))
+                let rank = if kind == "move" { DECIDED } else { STAYS };
+                (at, rank, format!("{who} on {address}: {kind}{to}, {}: {}", decision.why, decision.text))
             }
             Record::Move { at, address, result, .. } => {
                 let how =
                     result.error.as_ref().map_or("EC2 shows it".to_owned(), |error| format!("it failed: {error}"));
-                (at, format!("{who}: {address} to {}: {how}", result.to))
+                (at, VERIFIED, format!("{who}: {address} to {}: {how}", result.to))
             }
             Record::End { at, report } => {
                 let how = report.error.as_ref().map_or("all well".to_owned(), |error| format!("it failed: {error}"));
-                (at, format!("{who} ends: {how}"))
+                (at, ENDS, format!("{who} ends: {how}"))
             }
             _ => return None,
         };
-        Some((at.as_millis() - START_MS, self.plain(&text)))
+        Some((at.as_millis() - START_MS, rank, self.plain(&text)))
     }
+}
+
+/// The same failure again and again is told once, with how often.
+fn together(lines: Vec<(u64, u8, String)>) -> Vec<(u64, String)> {
+    let fails = |text: &str| text.contains(" cannot read ") || (text.contains(" calls ") && !text.ends_with("done"));
+    let mut told: Vec<(u64, String, usize)> = Vec::new();
+    for (at_ms, _, text) in lines {
+        match told.iter_mut().find(|(_, of, _)| fails(of) && *of == text) {
+            Some((_, _, times)) => *times += 1,
+            None => told.push((at_ms, text, 1)),
+        }
+    }
+    let often = |(at_ms, text, times): (u64, String, usize)| match times {
+        1 => (at_ms, text),
+        times => (at_ms, format!("{text} ({times} times from now on)")),
+    };
+    told.into_iter().map(often).collect()
+}
+
+/// Milliseconds as `1:02.500`.
+fn time(ms: u64) -> String {
+    format!("{}:{:02}.{:03}", ms / 60_000, ms / 1_000 % 60, ms % 1_000)
 }
 
 fn address_name(number: usize) -> String {

@@ -6,7 +6,7 @@ use eipwatch::core::report::{AddressReport, Report};
 use eipwatch::core::tags::Verdict;
 use eipwatch::embedded::ec2::{Api, Id, Place, State};
 use eipwatch::embedded::faults::{Fault, Rule};
-use eipwatch::sim::world::{Behaviour, Handle, SERVES, START_MS, World, state_event};
+use eipwatch::sim::world::{Behaviour, Handle, SERVES, START_MS, World, spot_event, state_event};
 use serde_json::json;
 
 /// The calls that changed something or tried to: when, which, whether it did.
@@ -425,4 +425,52 @@ fn a_second_loose_interface_is_not_taken_for_the_first() {
     let moved_ms = associations(&world)[0] - now_ms;
     assert!((16_000..=30_000).contains(&moved_ms), "{moved_ms} ms");
     assert!(world.holder(&address).is_some());
+}
+
+#[test]
+fn a_holder_that_ec2_leaves_out_of_its_answers_does_not_lose_its_rank_to_a_failback() {
+    let (mut world, now_ms) = seasoned();
+    world.run_until(now_ms);
+    let (a, b, address) = (world.node(0), world.node(1), world.address(0));
+    world.tag(&a, "priority", "200");
+    world.tag(&b, "priority", "150");
+    world.tag(&address, "policy", "failback=auto stable=5s");
+    let state = format!("holder={a} since=2026-11-22T07:30:10Z from={b} why=holder-unhealthy moves=");
+    world.tag(&address, "state", &state);
+    let watch = world.scheduled(now_ms);
+    let (from_ms, until_ms) = (START_MS + now_ms + 10_000, START_MS + now_ms + 40_000);
+    world.ec2.faults_mut().push(Rule::new(Fault::Omit(a)).on(Api::DescribeInstances).between(from_ms, until_ms));
+    world.run();
+    assert_eq!(associations(&world), Vec::<u64>::new());
+    assert!(report(&world, watch).ok);
+}
+
+#[test]
+fn a_move_that_three_watches_make_at_once_counts_once() {
+    let (mut world, now_ms) = seasoned();
+    world.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 120, max_ms: 120 }));
+    for offset_ms in [0, 130, 300] {
+        world.scheduled(now_ms + offset_ms);
+    }
+    world.at(now_ms + 10_000, |world| world.service(&world.node(0), Behaviour::Refuse));
+    world.run();
+    assert_eq!(world.moves(&world.address(0)).len(), 1);
+    let state = &world.ec2.tags(&world.address(0)).unwrap()["eipwatch:state"];
+    let (_, moves) = state.split_once(" moves=").unwrap();
+    assert_eq!(moves.split('/').count(), 1, "{state}");
+}
+
+#[test]
+fn a_watch_that_has_not_read_the_nodes_since_the_last_move_fails_nothing_back() {
+    let (mut world, now_ms) = seasoned();
+    world.run_until(now_ms);
+    let (a, address) = (world.node(0), world.address(0));
+    world.tag(&address, "policy", "failback=auto stable=5s");
+    world.tag(&address, "prefer", &a);
+    world.scheduled(now_ms);
+    // The watch reads at 10 s; what the event finds and does comes a moment later, and is `stable` at the next reading of addresses.
+    world.invoke(&spot_event(&a, now_ms + 10_000), now_ms + 10_000);
+    world.run();
+    assert_eq!(world.moves(&address).len(), 1);
+    assert_eq!(world.holder(&address), Some(1));
 }

@@ -17,6 +17,8 @@ INSTANCE = "i-0123456789abcdef0"
 # The host, as the guest sees it: through qemu's own network, or over a bridge that only it and a container are at.
 HOST = "10.0.2.2"
 BRIDGE = "eipwatch-trial"
+# How systemd-nspawn says that it is to be started again.
+REBOOT = 133
 KEY = "eipwatch:heartbeat"
 # All of it, on an emulated machine whose host is busy.
 LIMIT_S = int(os.environ.get("TRIAL_LIMIT_S", "2400"))
@@ -95,6 +97,8 @@ class StandIn:
 
         self.server = ThreadingHTTPServer((address, 0), Handler)
         self.server.daemon_threads = True
+        # An agent that is killed cuts its connections.
+        self.server.handle_error = lambda *_: None
         self.url = f"http://{HOST}:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -145,7 +149,7 @@ def given(work, stand_in, packages):
 
 
 def until_off(command, **how):
-    """Runs the machine until it has switched itself off."""
+    """Runs the machine until it has switched itself off; its exit status."""
     machine = subprocess.Popen([str(part) for part in command], **how)
     end = time.monotonic() + LIMIT_S
     try:
@@ -156,6 +160,7 @@ def until_off(command, **how):
     finally:
         machine.terminate()
         machine.wait()
+    return machine.returncode
 
 
 def emulated(options, stand_in):
@@ -196,14 +201,13 @@ def contained(options, stand_in):
         seed.mkdir(parents=True)
         for name in ("meta-data", "user-data"):
             (seed / name).write_text(stand_in.seed(name))
-        until_off(
-            [
-                "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", f"--directory={root}", "--machine=trial",
-                f"--network-bridge={BRIDGE}", "--resolv-conf=off", "--console=pipe",
-                f"--bind-ro={given(options.work, stand_in, options.packages)}:/trial",
-            ],
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        command = [
+            "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot", f"--directory={root}", "--machine=trial",
+            f"--network-bridge={BRIDGE}", "--resolv-conf=off", "--console=pipe",
+            f"--bind-ro={given(options.work, stand_in, options.packages)}:/trial",
+        ]  # fmt: skip
+        while until_off(command, stdin=subprocess.DEVNULL) == REBOOT:
+            pass
         command = ["journalctl", "--no-pager", f"--directory={root / 'var/log/journal'}"]
         journal = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         (options.keep / "console.log").write_text(journal)

@@ -16,7 +16,7 @@ put etc/fstab <<'F'
 LABEL=trial /trial ext4 ro 0 0
 F
 mkdir -p "$root/trial"
-# ifupdown takes the network away when it is stopped at shutdown, as a machine of its own does; networkd would leave it.
+# ifupdown takes the network away when it is stopped at shutdown; with networkd a wrong order would go unnoticed.
 put etc/network/interfaces <<'F'
 auto lo
 iface lo inet loopback

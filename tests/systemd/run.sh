@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The agent's packages and units on a real systemd: a virtual machine boots, cloud-init installs the agent, and what it
-# writes into its tag through restarts, upgrades, hangs, reboot and power-off is recorded by a stand-in of IMDS and EC2.
+# The agent's packages and units on a real systemd: a machine boots, cloud-init installs the agent, and what that writes
+# into its tag through restarts, upgrades, hangs, reboot and power-off is recorded by a stand-in of IMDS and EC2.
 #
 # usage: run.sh [--container] [AGENT-BINARY]
-# Without a binary the debug build is taken. Needs root, and a Debian or Ubuntu to install its tools on. The machine is
-# emulated in software, so it needs no virtualisation and is slow: ten minutes on two idle cores. With --container it is
-# a container (systemd-nspawn) with systemd as its first process instead: as fast as the host, where the host allows it.
+# Without a binary the debug build is taken. Needs root, and a Debian or Ubuntu to install its tools on. With --container
+# the machine is a container (systemd-nspawn) whose first process is systemd: some four minutes, where the host allows it.
+# Without, it is emulated in software (qemu), with a kernel of its own: needs nothing of the host but time.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

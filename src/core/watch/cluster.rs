@@ -427,6 +427,7 @@ impl Watched {
                 }
                 _ => false,
             };
+            memory.nodes_read = around.facts.instances_at;
             memory.rescue_since = if needs_rescue { memory.rescue_since.or(Some(now)) } else { None };
             match &address.holder {
                 Holder::Loose(interface, read) => {

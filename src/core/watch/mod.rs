@@ -693,9 +693,24 @@ impl Watch {
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         let memory = watched.memory.get(id);
         let before = address.and_then(|address| remembered(address, memory));
+        // Another invocation has made the same move at the same time, and recorded it: it counts once.
+        let recorded = before.filter(|state| {
+            let alike = state.holder == plan.to && state.from == plan.from && plan.why != Why::Manual;
+            alike && moving.began.since(state.since) < decide::SETTLING && state.since.since(now) < decide::SETTLING
+        });
+        if let Some(state) = recorded.cloned() {
+            let memory = watched.memory.entry(id.clone()).or_default();
+            memory.state = Some(state);
+            memory.order = None;
+            self.ended(watched, id, None, false, now);
+            return;
+        }
         let mut moves = before.map(|state| state.moves.clone()).unwrap_or_default();
+        let raced =
+            before.is_some_and(|state| state.from == plan.from && moving.began.since(state.since) < decide::SETTLING);
         if let (Some(state), Some(from)) = (before, &plan.from)
             && &state.holder != from
+            && !raced
         {
             // Somebody else's move came before ours, and counts.
             push_move(&mut moves, moving.began);

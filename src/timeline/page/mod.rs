@@ -20,11 +20,13 @@ use crate::core::time::Time;
 /// The largest page, in bytes. What repeats is folded until it fits.
 pub const MAX_PAGE_BYTES: usize = 1_000_000;
 /// About so many marks are on a page.
-const MAX_MARKS: usize = 3_000;
-/// So often half of the marks are folded away where the page is too large still.
-const MAX_HALVINGS: u32 = 8;
+const MAX_MARKS: usize = 4_000;
+/// So often a quarter of the marks is folded away where the page is too large still.
+const MAX_TRIES: u32 = 16;
 /// So many incidents are seen at once; the list of more scrolls.
 const MAX_SEEN: usize = 6;
+/// So many numbers of incidents have room above each other.
+const MAX_NUMBERED: usize = 14;
 /// So many times of incidents are seen at once.
 const MAX_BRIEF: usize = 16;
 /// The most runs beside the first whose incidents are seen without a click.
@@ -47,11 +49,11 @@ const MAX_TICKS: u64 = 5;
 pub fn render(timeline: &Timeline) -> String {
     let mut budget = MAX_MARKS;
     let mut page = Page::of(timeline, budget).whole().into_string();
-    for _ in 0..MAX_HALVINGS {
+    for _ in 0..MAX_TRIES {
         if page.len() <= MAX_PAGE_BYTES {
             break;
         }
-        budget /= 2;
+        budget = budget / 4 * 3;
         page = Page::of(timeline, budget).whole().into_string();
     }
     page
@@ -305,7 +307,7 @@ impl<'a> Page<'a> {
                 @for (number, (run, incident)) in self.incidents().enumerate() {
                     @if run == 0 {
                         a href={ "#incident-" (number + 1) } style=(span(self.at(incident.from), self.at(incident.to)))
-                            aria-label={ "incident " (number + 1) } tabindex="-1" { (number + 1) }
+                            aria-label={ "incident " (number + 1) } tabindex="-1" { @if self.incidents().count() <= MAX_NUMBERED { (number + 1) } }
                     }
                 }
             }
