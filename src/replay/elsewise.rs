@@ -98,12 +98,12 @@ fn eventful(invocation: &Invocation, timeout: Duration, keys: &Keys) -> Active {
             Entry::Other(record) => record,
         };
         match record {
-            Record::Start { triggers, .. } => {
-                if triggers.iter().any(|trigger| !matches!(trigger, Trigger::Schedule { .. })) {
-                    return None;
-                }
+            Record::Start { triggers, .. }
+                if triggers.iter().any(|trigger| !matches!(trigger, Trigger::Schedule { .. })) =>
+            {
+                return None;
             }
-            Record::ReadingFailed { .. } | Record::Call { act: Act::Associate { .. }, .. } => return None,
+            Record::ReadingFailed { .. } => return None,
             Record::Passes { slowest_ms, cluster, .. } if Duration::from_millis(*slowest_ms) >= timeout => {
                 active.insert(cluster.clone());
             }
@@ -220,12 +220,13 @@ pub fn decide_again(log: &Log, known: &Known, pairs: &str, only: Option<&Cluster
         };
         if take_start {
             let Some((number, invocation)) = starts.next() else { break };
-            let news = previous.is_none_or(|before| is_news(before, invocation, &world.keys));
+            let news = previous.and_then(|before| news(before, invocation, &world.keys));
             previous = Some(invocation);
             let at = invocation.first().map(Entry::at).unwrap_or_default();
             let mut active = eventful(invocation, timeout, &world.keys);
             join(&mut active, restless.clone());
-            if news || all_count || !running.is_empty() || at < patient_until {
+            join(&mut active, news);
+            if all_count || !running.is_empty() || at < patient_until {
                 active = None;
             }
             if active.as_ref().is_some_and(BTreeSet::is_empty) {
@@ -319,8 +320,9 @@ pub fn decide_again(log: &Log, known: &Known, pairs: &str, only: Option<&Cluster
     out
 }
 
-/// Whether an invocation begins with another picture of EC2 than the one before it began with, but for what eipwatch writes itself.
-fn is_news(before: &Invocation, now: &Invocation, keys: &Keys) -> bool {
+/// The clusters of which an invocation begins with another picture than the one before it began with, but for what eipwatch writes
+/// itself. `None`: it may be any.
+fn news(before: &Invocation, now: &Invocation, keys: &Keys) -> Active {
     let firsts = |invocation: &Invocation| {
         let mut firsts = BTreeMap::new();
         for entry in invocation {
@@ -331,22 +333,20 @@ fn is_news(before: &Invocation, now: &Invocation, keys: &Keys) -> bool {
         firsts
     };
     let (before, now) = (firsts(before), firsts(now));
-    now.iter().any(|(look, body)| match before.get(look) {
-        None => !matches!(look, Look::Status(_)),
-        Some(old) if std::sync::Arc::ptr_eq(old, body) => false,
-        Some(old) => plain(&old.changed, keys) != plain(&body.changed, keys),
-    })
-}
-
-/// A picture without what eipwatch and its agents write.
-fn plain(seen: &Seen, keys: &Keys) -> Seen {
-    let mut seen = seen.clone();
-    match &mut seen {
-        Seen::Addresses(list) => list.iter_mut().for_each(|one| one.tags = plain_tags(&one.tags, keys)),
-        Seen::Instances(list) => list.iter_mut().for_each(|one| one.tags = plain_tags(&one.tags, keys)),
-        _ => {}
+    let mut active = BTreeSet::new();
+    for (look, body) in &now {
+        match before.get(look) {
+            None if matches!(look, Look::Status(_)) => {}
+            None => return None,
+            Some(old) if std::sync::Arc::ptr_eq(old, body) || old.changed == body.changed => {}
+            Some(old) => {
+                active.extend(changed(&[&old.changed], &body.changed, keys)?);
+                // What is no longer shown.
+                active.extend(changed(&[&body.changed], &old.changed, keys)?);
+            }
+        }
     }
-    seen
+    Some(active)
 }
 
 impl Elsewise<'_> {
