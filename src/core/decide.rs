@@ -800,8 +800,11 @@ impl<'a> Asked<'a> {
             _ => format!("{who} holds {ip}; whether it is healthy is not known, so it keeps it."),
         };
         let mut stay = self.stay(Why::Healthy, text, rated);
-        stay.pending =
-            !finding.settled || rated.iter().any(|one| !one.settled && one.node.state == Some(InstanceState::Running));
+        // One that is starting is not asked: the next sweep sees what becomes of it.
+        let asked =
+            self.question.cluster.nodes.get(holder).is_none_or(|node| node.state != Some(InstanceState::Pending));
+        stay.pending = (asked && !finding.settled)
+            || rated.iter().any(|one| !one.settled && one.node.state == Some(InstanceState::Running));
         self.failback(holder, finding, who, state, rated, &stay).unwrap_or(stay)
     }
 

@@ -539,3 +539,20 @@ fn a_node_that_nothing_is_remembered_of_starts_as_unknown() {
     assert_eq!(told.node(B).verdict, Verdict::Unknown, "{:?}", told.node(B));
     assert!(!told.node(B).candidate);
 }
+
+/// A holder that is starting is not asked, and a sweep does not wait for it: the next one sees what has become of it.
+#[test]
+fn a_holder_that_is_starting_does_not_hold_up_a_sweep() {
+    let mut scene = Scene::pair();
+    let a = scene.node(A);
+    (scene.ec2.settings.stopping_ms, scene.ec2.settings.pending_ms) = (1_000, 60_000);
+    scene.stop_node(A);
+    scene.pass(5_000);
+    let now_ms = scene.epoch_ms();
+    scene.ec2.start_instance(&a, now_ms);
+    scene.pass(1_000);
+    let began_ms = scene.now_ms();
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0).as_str(), scene.holder(0).as_str()), ("stay healthy", "A"));
+    assert!(scene.now_ms() - began_ms < 10_000, "{} ms", scene.now_ms() - began_ms);
+}
