@@ -53,6 +53,18 @@ fn sections(words: &[&str]) -> ExitCode {
     if let Some(code) = net::enter() {
         return code;
     }
+    // A task that panics would be waited for by the others.
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::exit(1);
+    }));
+    // Process numbers begin anew inside: what an earlier run left behind has this one's name.
+    for file in std::fs::read_dir(env!("CARGO_TARGET_TMPDIR")).into_iter().flatten().flatten() {
+        if file.file_name().to_string_lossy().starts_with(&format!("function-{}-", std::process::id())) {
+            let _ = std::fs::remove_file(file.path());
+        }
+    }
     let wanted = |section: &str| {
         page::begin();
         words.is_empty() || words.contains(&section)

@@ -23,7 +23,11 @@ pub fn run(program: &str, args: &[&str]) -> Result<(), String> {
 
 /// Runs this program again inside, with the same arguments; `None`: it is inside, or cannot be.
 pub fn enter() -> Option<ExitCode> {
-    if is_inside() || run("unshare", &[&SPACES[..], &["true"]].concat()).is_err() {
+    if is_inside() {
+        ip("link set lo up");
+        return None;
+    }
+    if run("unshare", &[&SPACES[..], &["true"]].concat()).is_err() {
         return None;
     }
     let own = std::env::current_exe().unwrap();
@@ -49,12 +53,9 @@ pub fn hub() -> Ipv4Addr {
     }
     let _ = std::fs::create_dir_all("/run/netns");
     run("mount", &["-t", "tmpfs", "none", "/run/netns"]).unwrap();
-    for line in [
-        "link set lo up",
-        "link add br0 address 02:00:00:00:00:01 type bridge",
-        "addr add 10.77.0.1/16 dev br0",
-        "link set br0 up",
-    ] {
+    for line in
+        ["link add br0 address 02:00:00:00:00:01 type bridge", "addr add 10.77.0.1/16 dev br0", "link set br0 up"]
+    {
         ip(line);
     }
     HUB

@@ -113,9 +113,11 @@ pub async fn invoke(pair: &Pair, payload: Value) -> Arc<Function> {
 }
 
 /// What the function finds in its environment beside what Lambda sets.
-pub fn environment<'a>(endpoint: &'a str, watch_seconds: &'a str) -> [(&'static str, &'a str); 6] {
+pub fn environment<'a>(endpoint: &'a str, watch_seconds: &'a str) -> [(&'static str, &'a str); 7] {
     [
+        // Lambda sets both; boto3 reads the second.
         ("AWS_REGION", "eu-west-1"),
+        ("AWS_DEFAULT_REGION", "eu-west-1"),
         ("AWS_ACCESS_KEY_ID", "test"),
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_ENDPOINT_URL", endpoint),
@@ -257,7 +259,7 @@ async fn heartbeat(pair: &Pair) -> Watcher {
             &format!(
                 "#!/bin/sh\nset -e\ncp -a /var/lib/heartbeat {own}/var\nmount --bind {own} /etc/ha.d\nmount --bind {own}/var /var/lib/heartbeat\n\
                  mount -t tmpfs none /run\nmkdir -p /run/heartbeat/ccm /run/heartbeat/dopd /run/heartbeat/rsctmp /run/resource-agents\n\
-                 chown -R hacluster:haclient /run/heartbeat\nhostname {name}\nexec {HEARTBEAT}\n",
+                 chown -R hacluster:haclient /run/heartbeat\nhostname {name}\nexec {HEARTBEAT} -f\n",
                 own = own.display(),
                 name = host.name
             ),
