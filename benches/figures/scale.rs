@@ -31,7 +31,9 @@ use crate::watchers::binary;
 /// Clusters of two nodes.
 const SIZES: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 /// How long one sweep may take.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(120);
+/// A machine that is busy with other things must not look like nodes that fail.
+const POLICY: &str = "timeout=10s";
 /// Sweeps after the first.
 const SWEEPS: usize = 3;
 /// Rounds of the decisions.
@@ -79,7 +81,8 @@ fn build(world: &mut Ec2, clusters: usize, check: &str) {
                 ..InstanceSpec::default()
             })
         });
-        let address = world.add_address(tags([("eipwatch:cluster", &name), ("eipwatch:check", check)]));
+        let own = [("eipwatch:cluster", name.as_str()), ("eipwatch:check", check), ("eipwatch:policy", POLICY)];
+        let address = world.add_address(tags(own));
         let now_ms = world.now_ms();
         world.move_by_hand(&address, Place::Instance(&nodes[0]), now_ms);
     }
@@ -96,8 +99,8 @@ struct Swept {
     answer_bytes: u64,
 }
 
-/// Sweeps of the real function over real sockets.
-async fn sweeps() -> Vec<Swept> {
+/// Sweeps of the real function over real sockets; and why it ends before the largest size, if it does.
+async fn sweeps() -> (Vec<Swept>, Option<String>) {
     let mut nodes = tokio::process::Command::new(std::env::current_exe().unwrap());
     nodes.arg("nodes").stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).kill_on_drop(true);
     let mut nodes = nodes.spawn().unwrap();
@@ -120,10 +123,10 @@ async fn sweeps() -> Vec<Swept> {
                 let before = cpu(function.pid());
                 let done = tokio::task::spawn_blocking(move || {
                     let done = function.invoke(schedule(), LIMIT);
-                    (done.took, done.answer().to_string().len() as u64, cpu(function.pid()))
+                    let bytes = done.outcome.map(|answer| answer.to_string().len() as u64);
+                    bytes.map(|bytes| (ms(done.took), bytes, ms(cpu(function.pid()) - before)))
                 });
-                let (took, bytes, after) = done.await.unwrap();
-                (ms(took), bytes, ms(after - before))
+                done.await.unwrap().map_err(|error| format!("with {clusters} clusters: {}", error.error_message))
             }
         };
         let (stop, most) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -136,20 +139,25 @@ async fn sweeps() -> Vec<Swept> {
                 }
             })
         };
-        let (first_ms, ..) = sweep().await;
-        let before = ec2.calls.get();
-        let mut rest = Vec::new();
-        for _ in 0..SWEEPS {
-            rest.push(sweep().await);
+        let mut done = Vec::new();
+        let mut calls = Vec::new();
+        for _ in 0..=SWEEPS {
+            let before = ec2.calls.get();
+            match sweep().await {
+                Ok(one) => done.push(one),
+                Err(error) => return (all, Some(error)),
+            }
+            calls.push(ec2.calls.get() - before);
         }
         stop.store(true, Ordering::Relaxed);
         counting.join().unwrap();
+        let (first_ms, rest) = (done[0].0, &done[1..]);
         let swept = Swept {
             clusters,
             first_ms,
             sweep: Sample::new(rest.iter().map(|it| it.0)),
             cpu: Sample::new(rest.iter().map(|it| it.2)),
-            calls: (ec2.calls.get() - before) / SWEEPS as u64,
+            calls: calls[SWEEPS],
             peak_kib: function.peak_memory_kib(),
             sockets: most.load(Ordering::Relaxed),
             answer_bytes: rest[0].1,
@@ -157,7 +165,7 @@ async fn sweeps() -> Vec<Swept> {
         println!("{clusters} clusters: first {first_ms:.0} ms, then {} ms", swept.sweep.text(0));
         all.push(swept);
     }
-    all
+    (all, None)
 }
 
 fn schedule() -> Value {
@@ -331,8 +339,11 @@ pub async fn measure() -> Vec<Section> {
     let decided = decisions();
     let mut lines = Vec::new();
     if binary().exists() {
-        let swept = sweeps().await;
+        let (swept, ended) = sweeps().await;
         body.push_str(&sweep_text(&swept));
+        if let Some(why) = ended {
+            body.push_str(&format!("\nIt ended early, {why}\n"));
+        }
         let points =
             |figure: fn(&Swept) -> f64| swept.iter().map(|it| (it.clusters as f64, figure(it))).collect::<Vec<_>>();
         lines.push(("sweep, ms", points(|it| it.sweep.median())));

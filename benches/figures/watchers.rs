@@ -18,6 +18,8 @@ use crate::runtime_api::Function;
 const WATCH: Duration = Duration::from_secs(100);
 const KEEPALIVED: &str = "/usr/sbin/keepalived";
 const HEARTBEAT: &str = "/usr/libexec/heartbeat/heartbeat";
+/// Where the SDK looks for root certificates.
+pub const CERTIFICATES: &str = "SSL_CERT_FILE";
 /// How long an alternative may take to settle after its start. Heartbeat's own `initdead` is 20 s.
 const SETTLE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -122,8 +124,8 @@ pub fn environment<'a>(endpoint: &'a str, watch_seconds: &'a str) -> [(&'static 
         ("AWS_SECRET_ACCESS_KEY", "test"),
         ("AWS_ENDPOINT_URL", endpoint),
         ("EIPWATCH_WATCH_SECONDS", watch_seconds),
-        // Amazon Linux keeps its root certificates in one file. Debian has each in a file of its own besides.
-        ("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"),
+        // One file of root certificates. Debian has each in a file of its own besides, and both would be read.
+        (CERTIFICATES, "/etc/ssl/certs/ca-certificates.crt"),
     ]
 }
 
