@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::page::{Section, said};
-use crate::scale::Case1;
+use crate::scale::{self, Case1};
 use crate::table::{table, thousands};
 
 /// By how many per cent a figure may be above the committed one.
@@ -20,14 +20,17 @@ const MARGIN_PERCENT: f64 = 3.0;
 const ACCEPT: &str = "EIPWATCH_BENCH_ACCEPT";
 /// Clusters that one round decides on and reads.
 const CLUSTERS: usize = 100;
+/// Clusters of the sweep: what grows with their square shows here.
+const SWEPT: usize = 1_000;
 /// Scheduled invocations of 55 s in the simulated hour.
 const MINUTES: u64 = 60;
 
 /// What is counted: its word, what one unit of it is, units a round, rounds.
-const WORKS: [(&str, &str, u64, u64); 4] = [
+const WORKS: [(&str, &str, u64, u64); 5] = [
     ("decide", "decide on a cluster whose holder fails", CLUSTERS as u64, 10),
     ("read", "read a cluster out of EC2's tags", CLUSTERS as u64, 10),
     ("parse", "parse an event, the mean of all samples", 1, 20),
+    ("sweep", "sweep a cluster of 1,000, simulated", SWEPT as u64, 1),
     ("hour", "an hour of a quiet cluster, simulated", 1, 1),
 ];
 
@@ -56,6 +59,11 @@ pub fn work(word: &str, rounds: u64) {
             let samples = samples();
             for _ in 0..rounds {
                 done += samples.iter().filter(|sample| event::parse(sample).is_ok()).count();
+            }
+        }
+        "sweep" => {
+            for _ in 0..rounds {
+                done += scale::sweep(SWEPT);
             }
         }
         "hour" => {

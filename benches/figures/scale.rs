@@ -284,13 +284,13 @@ fn decisions() -> Vec<(usize, Sample, Sample)> {
     SIZES.into_iter().map(each).collect()
 }
 
-/// In virtual time at AWS's throttle: so many holders stop at once, scheduled watches follow each other; seconds until the last address has moved.
-fn mass(addresses: usize) -> (f64, u64) {
+/// Clusters of two nodes in virtual time, each address on the first of them, and those.
+fn simulated(clusters: usize) -> (World, Vec<(Id, Id)>) {
     let mut world = World::new(1);
     world.keep_logs = false;
     world.network_ms = 1;
-    let mut all: Vec<(Id, Id)> = Vec::new();
-    for n in 0..addresses {
+    let mut all = Vec::new();
+    for n in 0..clusters {
         let name = format!("c{n:05}");
         let nodes = [0, 1].map(|_| {
             let node = world.add_node();
@@ -304,6 +304,21 @@ fn mass(addresses: usize) -> (f64, u64) {
         all.push((nodes[0].clone(), address));
     }
     world.settle();
+    (world, all)
+}
+
+/// One sweep of so many clusters that nothing is known of; how many it saw.
+pub fn sweep(clusters: usize) -> usize {
+    let (mut world, _) = simulated(clusters);
+    world.settings.watch = Duration::ZERO;
+    let sweep = world.scheduled(0);
+    world.run();
+    world.report(sweep).map_or(0, |report| report.clusters.len())
+}
+
+/// In virtual time at AWS's throttle: so many holders stop at once, scheduled watches follow each other; seconds until the last address has moved.
+fn mass(addresses: usize) -> (f64, u64) {
+    let (mut world, all) = simulated(addresses);
     let (min_ms, max_ms) = (*LATENCY_MS.start(), *LATENCY_MS.end());
     world.ec2.faults_mut().extend([Rule::new(Fault::Latency { min_ms, max_ms }), Rule::new(Fault::Throttle)]);
     // The first two remember; the tags of 2,000 nodes take their time at AWS's rate.
