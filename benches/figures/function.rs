@@ -15,7 +15,7 @@ use crate::ec2::Served;
 use crate::page::{self, Section};
 use crate::runtime_api::Function;
 use crate::table::{Sample, ms, table, thousands};
-use crate::watchers::{CERTIFICATES, binary, environment, target_dir};
+use crate::watchers::{CERTIFICATES, NO_FUNCTION, binary, environment, target_dir};
 
 /// Starts of each.
 const STARTS: usize = 15;
@@ -100,7 +100,7 @@ fn programs() -> (Vec<Program>, Vec<String>) {
     if own.exists() {
         all.push(Program { name: "eipwatch-lambda", path: own, args: Vec::new() });
     } else {
-        left_out.push(format!("{} is missing: `make package` builds it", own.display()));
+        left_out.push(NO_FUNCTION.to_owned());
     }
     if python.exists() {
         let script = root.join("benches/figures/function.py").display().to_string();
@@ -160,7 +160,7 @@ pub async fn measure() -> Vec<Section> {
         head.push("Python's is");
     }
     let mut body = format!(
-        "One cluster of two nodes, one sweep an invocation, EC2 on loopback answering at once; {STARTS} starts of each in turn, {WARM} warm invocations \
+        "One cluster of two nodes, one sweep an invocation of nodes that their tags call healthy, EC2 on loopback answering at once; {STARTS} starts of each in turn, {WARM} warm invocations \
          after each. Both behind the same Lambda Runtime API; memory is the peak of the process (VmHWM).\n\n{}\n",
         table(&head, &rows)
     );

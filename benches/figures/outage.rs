@@ -17,7 +17,7 @@ use crate::watchers::{self, Kind};
 /// For how long EC2's API is down in that case.
 const API_DOWN: Duration = Duration::from_secs(20);
 /// After so long an outage counts as not survived.
-const GIVE_UP: Duration = Duration::from_secs(50);
+const GIVE_UP: Duration = Duration::from_secs(40);
 /// The longest pause between two probes, checks or heartbeats of any of them: faults are spread evenly over it.
 const PHASES: Duration = Duration::from_secs(1);
 /// How long a node that has announced that it leaves goes on serving.
@@ -105,7 +105,7 @@ struct Found {
 fn extent() -> (usize, usize, String) {
     let number = |name: &str, or: usize| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(or);
     let only = std::env::var("EIPWATCH_BENCH_CASE").unwrap_or_default();
-    (number("EIPWATCH_BENCH_COUNT", 10), number("EIPWATCH_BENCH_WIDTH", 5), only)
+    (number("EIPWATCH_BENCH_COUNT", 10), number("EIPWATCH_BENCH_WIDTH", 10), only)
 }
 
 pub async fn measure() -> Vec<Section> {

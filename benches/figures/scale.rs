@@ -26,7 +26,7 @@ use crate::page::{self, Section};
 use crate::pair::LATENCY_MS;
 use crate::plot;
 use crate::table::{Sample, ms, table, thousands};
-use crate::watchers::binary;
+use crate::watchers::{NO_FUNCTION, binary};
 
 /// Clusters of two nodes.
 const SIZES: [usize; 5] = [1, 10, 100, 1_000, 10_000];
@@ -367,7 +367,7 @@ pub async fn measure() -> Vec<Section> {
         lines.push(("EC2 calls a sweep", points(|it| it.calls as f64)));
         lines.push(("sockets at once", points(|it| it.sockets as f64)));
     } else {
-        body.push_str(&format!("Sweeps are left out: {} is missing; `make package` builds it.\n", binary().display()));
+        body.push_str(&format!("Sweeps are left out: {NO_FUNCTION}.\n"));
     }
     lines.push((
         "decisions of a sweep, ms",

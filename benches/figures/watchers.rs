@@ -41,10 +41,7 @@ impl Kind {
     /// Why it cannot be measured here.
     pub fn missing(self) -> Option<String> {
         match self {
-            Kind::Eipwatch { .. } => {
-                let binary = binary();
-                (!binary.exists()).then(|| format!("{} is missing: `make package` builds it", binary.display()))
-            }
+            Kind::Eipwatch { .. } => (!binary().exists()).then(|| NO_FUNCTION.to_owned()),
             Kind::Keepalived { .. } | Kind::Heartbeat if !net::is_inside() => {
                 Some("it needs network namespaces, and those need root".to_owned())
             }
@@ -65,6 +62,9 @@ impl Kind {
 fn missing(path: &str, package: &str) -> Option<String> {
     (!Path::new(path).exists()).then(|| format!("Debian's package {package} is not installed"))
 }
+
+/// Said where there is no such build.
+pub const NO_FUNCTION: &str = "the release build of the function is missing: `make package` builds it";
 
 /// The release build of the function.
 pub fn binary() -> PathBuf {
