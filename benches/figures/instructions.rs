@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::page::{Section, said};
-use crate::scale::{self, Case1};
+use crate::scale::{self, Prepared};
 use crate::table::{table, thousands};
 
 /// By how many per cent a figure may be above the committed one.
@@ -50,7 +50,7 @@ pub fn work(word: &str, rounds: u64) {
     let mut done = 0;
     match word {
         "decide" | "read" => {
-            let case = Case1::new(CLUSTERS);
+            let case = Prepared::new(CLUSTERS);
             for _ in 0..rounds {
                 done += if word == "decide" { case.decide() } else { case.read() };
             }

@@ -177,17 +177,19 @@ fn sockets(pid: u32) -> usize {
     open.filter(|it| fs::read_link(it.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:"))).count()
 }
 
+type Judged = (Cluster, BTreeMap<InstanceId, Finding>, BTreeMap<InstanceId, Since>);
+
 /// Clusters read and judged, ready to be decided on.
-pub struct Case1 {
+pub struct Prepared {
     facts: Facts,
-    clusters: Vec<(Cluster, BTreeMap<InstanceId, Finding>, BTreeMap<InstanceId, Since>)>,
+    clusters: Vec<Judged>,
     occupancy: BTreeMap<Slot, eipwatch::core::model::AllocationId>,
     now: Time,
 }
 
-impl Case1 {
+impl Prepared {
     /// So many clusters; every holder fails, so that there is something to decide.
-    pub fn new(clusters: usize) -> Case1 {
+    pub fn new(clusters: usize) -> Prepared {
         let mut world = Ec2::new(1);
         world.advance(START_MS - 600_000);
         build(&mut world, clusters, "http:80/health");
@@ -213,7 +215,7 @@ impl Case1 {
         });
         let clusters = clusters.collect();
         let occupancy = facts.occupancy();
-        Case1 { facts, clusters, occupancy, now }
+        Prepared { facts, clusters, occupancy, now }
     }
 
     /// Decides on each.
@@ -272,7 +274,7 @@ fn finding(node: &snapshot::Node, cluster: &Cluster, holder: &Option<InstanceId>
 /// Microseconds a cluster, for each size.
 fn decisions() -> Vec<(usize, Sample, Sample)> {
     let each = |clusters: usize| {
-        let case = Case1::new(clusters);
+        let case = Prepared::new(clusters);
         assert_eq!((case.decide(), case.read()), (clusters, clusters), "each cluster has an address to move");
         let repeat = 2_000_usize.div_ceil(clusters);
         let measure = |work: &dyn Fn() -> usize| {
