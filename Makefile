@@ -35,6 +35,9 @@ check-page: ## Open the HTML pages in a headless Chromium; wants Debian's chromi
 	RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --locked --test it page::
 	python3 tests/page/check.py $${CARGO_TARGET_DIR:-target}/tmp/pages
 
+bench: .venv/installed package ## Measure speed, size, scale and cost into docs/benchmarks.md; ONLY="scale cost": some of it
+	cargo bench --locked --no-default-features --bench figures -- $(ONLY)
+
 soak: ## Fuzz each target for a minute, then simulate on and on, from seeds, until stopped
 	fuzz/run.sh $(FUZZ_SECONDS) || [ $$? = 77 ]
 	cargo run --locked --profile soak --no-default-features --example soak
@@ -46,4 +49,4 @@ mutants: ## Plant bugs, and let the simulation look for them
 .venv/installed: tests/requirements.txt tests/tools/venv.sh
 	tests/tools/venv.sh
 
-.PHONY: help demo test lint deny package check-infra check-page check-agent soak mutants
+.PHONY: help demo test lint deny package check-infra check-page check-agent bench soak mutants

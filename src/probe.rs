@@ -314,7 +314,7 @@ impl AsyncWrite for Limited {
 }
 
 /// A tokio stream as hyper wants it. The copy spares the `unsafe` that a shared buffer would take.
-pub(crate) struct HyperIo<S>(pub(crate) S);
+pub struct HyperIo<S>(pub S);
 
 impl<S: AsyncRead + Unpin> hyper::rt::Read for HyperIo<S> {
     fn poll_read(

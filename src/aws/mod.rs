@@ -6,6 +6,7 @@
 mod call;
 mod convert;
 mod error;
+mod http;
 pub mod invoke;
 pub mod logs;
 mod metadata;
@@ -26,18 +27,18 @@ use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_cloudwatch::types::AlarmType;
+use aws_sdk_ec2::config::FrameworkMetadata;
 use aws_sdk_ec2::config::http::HttpResponse;
-use aws_sdk_ec2::config::{FrameworkMetadata, SharedHttpClient};
 use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::types::{Filter, Tag};
-use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls;
 
 use crate::cloud::Cloud;
 use crate::core::model::{
     Act, Address, Alarm, AllocationId, CloudError, Instance, InstanceId, InstanceStatus, InterfaceId, Look,
     LooseInterface, MAX_IDS, Seen, Tags,
 };
+
+use http::http_client;
 
 pub use call::Call;
 pub use metadata::Metadata;
@@ -70,7 +71,7 @@ const MAX_PAGES: usize = 50;
 /// EC2 and CloudWatch of one account and Region.
 ///
 /// Made once and kept: its connections stay open between calls. Reading the root certificates is most of the cost of
-/// making it.
+/// making it (`http.rs`).
 pub struct AwsCloud {
     config: SdkConfig,
     ec2: aws_sdk_ec2::Client,
@@ -337,19 +338,6 @@ impl Cloud for AwsCloud {
             Act::Tag { resources, key, value } => self.tag(resources, key, value).await,
         }
     }
-}
-
-/// The SDK's own HTTP client, but with ring; its settings are those of the SDK's default client.
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().build_with_connector_fn(|settings, components| {
-        let mut connector = aws_smithy_http_client::Connector::builder()
-            .pool_idle_timeout(Duration::from_millis(IDLE_CONNECTION_MS))
-            .proxy_config(ProxyConfig::from_env())
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring));
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        connector.build()
-    })
 }
 
 fn filter<V: IntoIterator<Item = String>>(name: &str, values: V) -> Filter {

@@ -6,7 +6,7 @@
 
 pub mod nodes;
 mod screen;
-mod service;
+pub mod service;
 
 use std::cell::RefCell;
 use std::io;

@@ -169,6 +169,8 @@ pub struct Watch {
     probes: BTreeMap<u64, (ClusterName, InstanceId, Check)>,
     doing: BTreeMap<u64, (Time, Act, Doing)>,
     wanted: BTreeSet<(bool, AllocationId, ClusterName)>,
+    /// Moves on their way, in all clusters.
+    moves_open: usize,
     restless: BTreeSet<ClusterName>,
     /// Clusters whose probes wait for others to end, and since when: who waits longest is next.
     starved: BTreeSet<(Time, ClusterName)>,
@@ -227,6 +229,7 @@ impl Watch {
             probes: BTreeMap::new(),
             doing: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            moves_open: 0,
             restless: BTreeSet::new(),
             starved: BTreeSet::new(),
             occupancy: BTreeMap::new(),
@@ -649,9 +652,7 @@ impl Watch {
         if self.dry_run {
             self.ask_if_allowed(now);
         }
-        let moving = |name: &ClusterName| self.clusters.get(name).is_some_and(|watched| !watched.moving.is_empty());
-        let urgent = !self.wanted.is_empty() || self.restless.iter().any(moving);
-        self.looks.set_urgent(urgent);
+        self.looks.set_urgent(!self.wanted.is_empty() || self.moves_open > 0);
     }
 
     /// What the newest reading says of the moves on their way.
@@ -744,6 +745,7 @@ impl Watch {
 
     fn ended(&mut self, watched: &mut Watched, id: &AllocationId, error: Option<String>, benign: bool, now: Time) {
         let Some(moving) = watched.moving.remove(id) else { return };
+        self.moves_open = self.moves_open.saturating_sub(1);
         let report = moving.report(error, benign, now);
         let memory = watched.memory.entry(id.clone()).or_default();
         if report.ok {
@@ -779,8 +781,8 @@ impl Watch {
         watched.memory.entry(id.clone()).or_default().order = None;
         if sent {
             self.ended(watched, id, Some(decision.text.clone()), true, now);
-        } else {
-            watched.moving.remove(id);
+        } else if watched.moving.remove(id).is_some() {
+            self.moves_open = self.moves_open.saturating_sub(1);
         }
         watched.decisions.insert(id.clone(), decision);
     }
@@ -906,8 +908,10 @@ impl Watch {
             let state = remembered(address, watched.memory.get(id));
             decide::is_stale(&Holder::Node(plan.to.clone()), state, now)
         });
-        let new = || Moving { returns, ..Moving::new(plan, now, detect) };
-        let moving = watched.moving.entry(id.clone()).or_insert_with(new);
+        let moving = watched.moving.entry(id.clone()).or_insert_with(|| {
+            self.moves_open += 1;
+            Moving { returns, ..Moving::new(plan, now, detect) }
+        });
         moving.plan.slot = slot.clone();
         moving.sent(act_id);
         watched.at_rest = false;

@@ -70,6 +70,7 @@ struct State {
     events: VecDeque<Event>,
     /// How often the function has asked for an event: one more than it has finished.
     polls: u64,
+    first_poll: Option<Instant>,
     outcome: Option<(String, Result<Value, FunctionError>)>,
     init_error: Option<FunctionError>,
     closed: bool,
@@ -87,6 +88,7 @@ pub struct Function {
     shared: Arc<Shared>,
     log: PathBuf,
     invocations: AtomicU64,
+    spawned: Instant,
     _server: Server,
 }
 
@@ -103,7 +105,11 @@ pub struct Pending<'a> {
 impl Function {
     /// Starts the function's binary with these variables beside those that Lambda sets, and no others.
     pub fn start(env: &[(&str, &str)]) -> Function {
-        Function::start_program(Path::new(env!("CARGO_BIN_EXE_eipwatch-lambda")), &[], env)
+        // The benches take this file without that feature, and start programs of their own.
+        let Some(program) = option_env!("CARGO_BIN_EXE_eipwatch-lambda") else {
+            panic!("built without the feature `aws`")
+        };
+        Function::start_program(Path::new(program), &[], env)
     }
 
     /// Starts any program in the function's place.
@@ -117,6 +123,7 @@ impl Function {
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("function-{}-{number}.log", std::process::id()));
         // A file for both streams, not pipes: what the function has written is there to read at once.
         let file = File::options().create_new(true).append(true).open(&log).unwrap();
+        let spawned = Instant::now();
         let child = Command::new(program)
             .args(args)
             .env_clear()
@@ -131,7 +138,7 @@ impl Function {
             .stderr(file)
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        Function { child: Mutex::new(child), shared, log, invocations: AtomicU64::new(0), _server: server }
+        Function { child: Mutex::new(child), shared, log, invocations: AtomicU64::new(0), spawned, _server: server }
     }
 
     /// Invokes the function with so much time left, and waits for its answer. Panics if it has none by then, or dies.
@@ -156,10 +163,20 @@ impl Function {
         Pending { function: self, id, begun: Instant::now(), limit: deadline + GRACE, log_from, polls: state.polls }
     }
 
+    /// How long it took from the start of its process to its first poll.
+    pub fn started_in(&self) -> Duration {
+        let state = self.wait_until("starting", Instant::now() + START, |state| state.first_poll.is_some());
+        state.first_poll.unwrap().duration_since(self.spawned)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
     /// The largest memory that the process has had resident, in KiB.
     pub fn peak_memory_kib(&self) -> u64 {
-        let id = self.child.lock().unwrap().id();
-        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
@@ -235,6 +252,7 @@ fn serve(shared: &Shared, request: &Request) -> Response {
     let response = match (request.method.as_str(), path.split('/').collect::<Vec<_>>().as_slice()) {
         ("GET", ["invocation", "next"]) => {
             state.polls += 1;
+            state.first_poll.get_or_insert_with(Instant::now);
             shared.changed.notify_all();
             let mut state = shared.changed.wait_while(state, |state| state.events.is_empty() && !state.closed).unwrap();
             let Some(event) = state.events.pop_front() else { return Response::new(500, "text/plain", "closed") };

@@ -226,6 +226,7 @@ fn a_function_answers_logs_and_is_invoked_again() {
         assert_eq!(invocation.logs.len(), 1);
     }
     assert!(function.peak_memory_kib() > 500);
+    assert!(!function.started_in().is_zero());
 }
 
 #[test]
