@@ -5,11 +5,11 @@ use std::time::Instant;
 use eipwatch::sim::chaos::{Life, Player, Tally, live};
 
 /// The seeds of every run.
-const SEEDS: std::ops::RangeInclusive<u64> = 1..=1_300;
-/// What they come to at least. Raise both once the open ones are understood: a thousand hours are 2,800 seeds.
-const HOURS: f64 = 400.0;
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=2_800;
+/// What they come to at least.
+const HOURS: f64 = 1_000.0;
 /// Seeds in which the judge objects to something that nobody has looked into yet: the watch may be wrong, or the judge.
-const OPEN: [u64; 7] = [523, 654, 767, 823, 909, 921, 993];
+const OPEN: [u64; 1] = [2495];
 /// How many broken seeds are told in full.
 const MAX_TOLD: usize = 3;
 
@@ -44,7 +44,7 @@ fn tell(seed: u64) {
 }
 
 #[test]
-fn hundreds_of_hours_break_no_rule_and_meet_everything() {
+fn a_thousand_hours_break_no_rule_and_meet_everything() {
     if let Some(seed) = std::env::var("EIPWATCH_SEED").ok().and_then(|seed| seed.parse().ok()) {
         tell(seed);
         let tally = live(Life::short(seed));
