@@ -477,7 +477,7 @@ impl AddressMode {
             ("auto", Some(word)) => Err(format!("{} cannot follow auto", quote(word))),
             ("manual", None) => Ok(AddressMode::Manual { until: None }),
             ("manual", Some(word)) => match word.strip_prefix("until=") {
-                Some(until) => Ok(AddressMode::Manual { until: Some(named(word, read_time(until))?) }),
+                Some(until) => Ok(AddressMode::Manual { until: Some(named(word, read_time(until))?.whole_second()) }),
                 None => Err(format!("{} is not until=TIME", quote(word))),
             },
             _ => Err(format!("{} is neither auto nor manual", quote(mode))),
@@ -951,6 +951,11 @@ mod tests {
     fn modes_of_an_address() {
         let until = time("2026-11-22T09:00:00Z");
         let paused = AddressMode::Manual { until: Some(until) };
+        assert_eq!(
+            AddressMode::parse("manual until=2026-11-22T09:00:00.9Z"),
+            Ok(paused),
+            "to the second, as it is written"
+        );
         for (text, mode) in [
             ("auto", AddressMode::Auto),
             ("manual", AddressMode::Manual { until: None }),
@@ -981,6 +986,11 @@ mod tests {
     fn a_pause_ends_when_its_time_has_come() {
         let until = time("2026-11-22T09:00:00Z");
         let paused = AddressMode::Manual { until: Some(until) };
+        assert_eq!(
+            AddressMode::parse("manual until=2026-11-22T09:00:00.9Z"),
+            Ok(paused),
+            "to the second, as it is written"
+        );
         assert_eq!(paused.in_force(until - Duration::from_millis(1)), paused);
         assert_eq!(paused.in_force(until), AddressMode::Auto);
         let manual = AddressMode::Manual { until: None };

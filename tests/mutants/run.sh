@@ -10,9 +10,10 @@ seeds=${MUTANTS_SEEDS:-1000}
 mkdir -p "$work"
 export CARGO_TARGET_DIR="$work/target" CARGO_PROFILE_DEV_DEBUG=false
 
+# With the time of now: cargo would take sources that are older than what it last built, a bug planted in them, for unchanged.
 rm -rf "$work/tree"
 mkdir "$work/tree"
-(cd "$root" && git ls-files -z -- Cargo.toml Cargo.lock src tests examples | xargs -0 tar -cf - README.md) | tar -xf - -C "$work/tree"
+(cd "$root" && git ls-files -z -- Cargo.toml Cargo.lock src tests examples | xargs -0 tar -cf - README.md) | tar -xmf - -C "$work/tree"
 cd "$work/tree"
 
 # Builds, and fails loudly if that fails: a patch that does not compile is caught by nobody.
