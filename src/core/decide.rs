@@ -174,7 +174,7 @@ pub struct AddressMemory {
     pub state: Option<State>,
     /// The node that held it when this invocation first saw it, where no state said so.
     pub first_holder: Option<InstanceId>,
-    /// When the nodes were last read: what happened to them since is not known.
+    /// When the nodes, their status checks and alarms were last read, the oldest of these: what happened to them since is not known.
     pub nodes_read: Option<Time>,
     /// Nodes that EC2 refused in this invocation, and why.
     pub refused: BTreeMap<InstanceId, String>,
@@ -258,6 +258,8 @@ pub struct Ruling {
     pub pending: bool,
     /// When it has to be asked again although nothing new was seen.
     pub again_at: Option<Time>,
+    /// From when on a reading of nodes is waited for.
+    pub nodes_wanted: Option<Time>,
     /// The move, if it is one and may be made.
     pub plan: Option<Plan>,
     /// Who could take the address now, the best first.
@@ -283,6 +285,11 @@ pub fn is_stale(shown: &Holder, state: Option<&State>, now: Time) -> bool {
             && shown.instance() == state.from.as_ref()
             && shown.instance() != Some(&state.holder)
     })
+}
+
+/// When the address was last moved, as far as that is remembered. A time to come was not written by us.
+fn last_move(state: Option<&State>, now: Time) -> Option<Time> {
+    state.map(|state| state.since).filter(|since| since.since(now) < SETTLING)
 }
 
 /// Decides for all addresses of a cluster, in order of allocation id, each taking its private address from those left.
@@ -462,6 +469,7 @@ impl<'a> Asked<'a> {
             decision,
             pending: false,
             again_at: None,
+            nodes_wanted: None,
             plan: None,
             candidates: rated.iter().filter(|rated| rated.slot.is_ok()).map(|rated| rated.node.id.clone()).collect(),
         }
@@ -599,9 +607,16 @@ impl<'a> Asked<'a> {
         };
         let node = self.question.cluster.nodes.get(holder);
         let who = self.label(holder);
+        let drained = node.is_some_and(|node| node.mode == NodeMode::Drain);
+        let by_reading = finding.leaving.is_some() || drained || finding.by_reading;
+        let outdated = self.nodes_outdated(state).filter(|_| by_reading);
         let mut ruling = if finding.verdict == Verdict::Gone {
             let how = finding.evidence.first().map(|evidence| evidence.text.clone()).unwrap_or_default();
             self.rescue(Some(holder), Why::HolderGone, format!("{who}, which holds {ip}, is gone ({how})"), &rated)
+        } else if let Some(at) = outdated.filter(|at| now.since(*at) < SETTLING) {
+            // Whoever moved it here knew more of its nodes.
+            let text = format!("{ip} was moved to {who} after its nodes were read: they are read again.");
+            Ruling { pending: true, nodes_wanted: Some(at), ..self.stay(Why::Settling, text, &rated) }
         } else if let Some(leaving) = &finding.leaving {
             let until = leaving.until.map(|until| format!(", {until}")).unwrap_or_default();
             self.evict(
@@ -610,7 +625,7 @@ impl<'a> Asked<'a> {
                 format!("{who}, which holds {ip}, is leaving ({}{until})", leaving.kind),
                 &rated,
             )
-        } else if node.is_some_and(|node| node.mode == NodeMode::Drain) {
+        } else if drained {
             self.evict(holder, Why::HolderDraining, format!("{who}, which holds {ip}, is drained"), &rated)
         } else if finding.verdict == Verdict::Unhealthy {
             self.failover(
@@ -770,6 +785,14 @@ impl<'a> Asked<'a> {
         self.go(Some(holder), one.node, slot, Why::HolderUnhealthy, text, rated)
     }
 
+    /// Whether the nodes were last read before the last move, which may have been made for something that is so since; and from when on a
+    /// reading shows it. Times in tags are whole seconds.
+    fn nodes_outdated(&self, state: Option<&State>) -> Option<Time> {
+        let shown_from = last_move(state, self.question.now)? + Duration::from_secs(1);
+        let read = self.memory()?.nodes_read?;
+        (read < shown_from).then_some(shown_from)
+    }
+
     /// Whether the moves within the window are used up, in words.
     fn brake(&self) -> Option<String> {
         let policy = &self.question.cluster.policy;
@@ -855,14 +878,11 @@ impl<'a> Asked<'a> {
         }
         let slot = one.slot.as_ref().ok()?.clone();
         let healthy_since = self.question.since.get(&one.node.id)?.verdict;
-        let moved = state.map(|state| state.since).filter(|since| since.since(now) < SETTLING);
-        // What moved it may have been something about the preferred node: it must have been read since. Times in tags are whole seconds.
-        let read = self.memory().and_then(|memory| memory.nodes_read);
-        if let (Some(moved), Some(read)) = (moved, read)
-            && read < moved + Duration::from_secs(1)
-        {
-            return None;
+        // What moved it may have been something about the preferred node.
+        if let Some(at) = self.nodes_outdated(state) {
+            return Some(Ruling { nodes_wanted: Some(at), ..stay.clone() });
         }
+        let moved = last_move(state, now);
         let ready_at = moved.map_or(healthy_since, |moved| moved.max(healthy_since)) + policy.stable;
         if now < ready_at {
             return Some(Ruling { again_at: Some(ready_at), ..stay.clone() });

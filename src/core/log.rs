@@ -277,9 +277,11 @@ impl Before {
         }
     }
 
-    /// The lines that tell what differs now; none where nothing does.
-    pub fn changes(self, facts: &Facts, seen: Option<Seen>, look: &Look, asked: Time, at: Time) -> Vec<Record> {
+    /// Whether anything differs now, and the lines that tell of it.
+    pub fn changes(self, facts: &Facts, seen: Option<Seen>, look: &Look, asked: Time, at: Time) -> (bool, Vec<Record>) {
         let line = |changed: Seen, gone: Vec<String>| Record::Reading { at, asked, look: look.clone(), changed, gone };
+        // What EC2 cannot describe differs without a line of its own: the readings that failed have told of it.
+        let mut differs = false;
         let (parts, gone, known): (Vec<Seen>, Vec<String>, bool) = match self {
             Before::Addresses(old, known) => {
                 let (new, gone) = differing(&old, &facts.addresses);
@@ -287,7 +289,16 @@ impl Before {
                 (new.chunks(MAX_RESOURCES_PER_LINE).map(|part| Seen::Addresses(part.to_vec())).collect(), gone, known)
             }
             Before::Instances(old, known) => {
-                let (new, gone) = differing(&old, &facts.instances);
+                let (new, mut gone) = differing(&old, &facts.instances);
+                differs = !new.is_empty();
+                // One that the answer has left out is kept for a while, but gone from the answer.
+                let left_out = |id: &&InstanceId| {
+                    let missing = |of: &BTreeMap<InstanceId, _>| {
+                        of.get(*id).is_some_and(|it: &std::sync::Arc<Sighting>| it.missing)
+                    };
+                    missing(&facts.instances) && !missing(&old)
+                };
+                gone.extend(facts.instances.keys().filter(left_out).map(ToString::to_string));
                 let new: Vec<_> = new
                     .into_iter()
                     .filter_map(|sighting| sighting.described.then(|| sighting.instance.as_deref().cloned())?)
@@ -304,7 +315,10 @@ impl Before {
                 let new: Vec<_> = new.into_iter().cloned().collect();
                 (new.chunks(MAX_RESOURCES_PER_LINE).map(|part| Seen::Alarms(part.to_vec())).collect(), gone, known)
             }
-            Before::Whole => return seen.map(|seen| line(seen, Vec::new())).into_iter().collect(),
+            Before::Whole => {
+                let lines: Vec<Record> = seen.map(|seen| line(seen, Vec::new())).into_iter().collect();
+                return (!lines.is_empty(), lines);
+            }
         };
         let mut gone = Some(gone);
         let mut lines: Vec<Record> =
@@ -319,7 +333,7 @@ impl Before {
             };
             lines.push(line(empty, gone.take().unwrap_or_default()));
         }
-        lines
+        (differs || !lines.is_empty(), lines)
     }
 }
 

@@ -20,6 +20,8 @@ use super::time::Time;
 /// How long a tag that this process wrote is believed against reads that do not show it yet.
 /// EC2 is eventually consistent; the longest staleness in field reports is seconds.
 pub const OWN_WRITES_BELIEVED: Duration = Duration::from_secs(30);
+/// The same for a tag that was written by command: somebody else may have commanded otherwise since.
+pub const ORDERS_BELIEVED: Duration = Duration::from_secs(5);
 
 /// What is known of an instance that carries the cluster tag, or holds one of our addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Sighting {
 struct Written {
     value: String,
     at: Time,
+    /// How long reads that show an earlier value are taken as stale.
+    believed: Duration,
     /// What stood there before, as far as it was known: a read that shows it is stale. Anything else was written by others since.
     before: Vec<Option<String>>,
 }
@@ -57,6 +61,8 @@ pub struct Facts {
     pub instances: BTreeMap<InstanceId, Arc<Sighting>>,
     /// When DescribeInstances, or what stands in for it, last answered.
     pub instances_at: Option<Time>,
+    /// When each instance was last seen: one that is asked for by id, or that an answer left out, may be older than the last answer.
+    seen_at: BTreeMap<InstanceId, Time>,
     /// Status checks of running instances; what is absent tells nothing.
     pub statuses: BTreeMap<InstanceId, Arc<InstanceStatus>>,
     /// When DescribeInstanceStatus last answered.
@@ -98,7 +104,13 @@ impl Facts {
             }
         }
         self.take_described(seen, now);
+        self.seen_at.retain(|id, _| self.instances.contains_key(id));
         self.instances_at = Some(now);
+    }
+
+    /// When an instance, or its tags, was last seen.
+    pub fn seen_at(&self, id: &InstanceId) -> Option<Time> {
+        self.seen_at.get(id).copied()
     }
 
     /// Takes in instances that were asked for by id.
@@ -108,6 +120,7 @@ impl Facts {
             let tags = instance.tags.clone();
             let id = instance.id.clone();
             let sighting = Sighting { instance: Some(Arc::new(instance)), described: true, missing: false, tags };
+            self.seen_at.insert(id.clone(), now);
             self.instances.insert(id, Arc::new(sighting));
         }
     }
@@ -117,6 +130,7 @@ impl Facts {
     pub fn take_undescribed(&mut self, id: &InstanceId, mut seen: Tags, now: Time) {
         self.overlay(id.as_str(), &mut seen, now);
         let instance = self.instances.get(id).and_then(|sighting| sighting.instance.clone());
+        self.seen_at.insert(id.clone(), now);
         self.instances
             .insert(id.clone(), Arc::new(Sighting { instance, described: false, missing: false, tags: seen }));
     }
@@ -143,17 +157,17 @@ impl Facts {
         }
     }
 
-    /// Notes a tag that was written, so that a stale read does not undo it.
-    pub fn wrote(&mut self, resource: &str, key: &str, value: &str, now: Time) {
+    /// Notes a tag that was written, so that for so long a stale read does not undo it.
+    pub fn wrote(&mut self, resource: &str, key: &str, value: &str, believed: Duration, now: Time) {
         let entry = (resource.to_owned(), key.to_owned());
-        let earlier = self.written.remove(&entry).filter(|earlier| now.since(earlier.at) < OWN_WRITES_BELIEVED);
+        let earlier = self.written.remove(&entry).filter(|earlier| now.since(earlier.at) < earlier.believed);
         let mut before = earlier.map(|earlier| earlier.before).unwrap_or_default();
         before.push(self.tag(resource, key).cloned());
         if before.len() > MAX_VALUES_BEFORE {
             before.remove(0);
         }
         self.overruled.remove(&entry);
-        self.written.insert(entry, Written { value: value.to_owned(), at: now, before });
+        self.written.insert(entry, Written { value: value.to_owned(), at: now, believed, before });
         if let Some(sighting) = self.instances.get_mut(&InstanceId::from(resource)) {
             Arc::make_mut(sighting).tags.insert(key.to_owned(), value.to_owned());
         }
@@ -180,7 +194,7 @@ impl Facts {
         for (entry, written) in ours {
             let key = &entry.1;
             let stale = || written.before.iter().any(|before| before.as_ref() == tags.get(key));
-            if now.since(written.at) < OWN_WRITES_BELIEVED && stale() {
+            if now.since(written.at) < written.believed && stale() {
                 let shown = tags.insert(key.clone(), written.value.clone());
                 self.overruled.insert(entry.clone(), shown);
             } else {
@@ -221,20 +235,28 @@ pub struct Slot {
     pub private_ip: Ipv4Addr,
 }
 
+/// A place that an address is on its way to, or has just been moved to: reads may not show it yet.
+#[derive(Clone, Debug)]
+pub struct Reservation {
+    /// The address.
+    pub by: AllocationId,
+    /// How long it is kept.
+    pub until: Time,
+    /// Where it was before: a read that shows it there may be older than the move.
+    pub from: Option<Slot>,
+}
+
 /// Which private addresses carry an Elastic IP, or will by what was decided: an address that is about to leave its place still holds it.
 #[derive(Clone, Debug)]
 pub struct Taken<'a> {
     read: &'a BTreeMap<Slot, AllocationId>,
-    reserved: Option<&'a BTreeMap<Slot, (AllocationId, Time)>>,
+    reserved: Option<&'a BTreeMap<Slot, Reservation>>,
     decided: Vec<(Slot, AllocationId)>,
 }
 
 impl<'a> Taken<'a> {
     /// As read, and as moves that are on their way or have just been made will have it.
-    pub fn new(
-        read: &'a BTreeMap<Slot, AllocationId>,
-        reserved: Option<&'a BTreeMap<Slot, (AllocationId, Time)>>,
-    ) -> Taken<'a> {
+    pub fn new(read: &'a BTreeMap<Slot, AllocationId>, reserved: Option<&'a BTreeMap<Slot, Reservation>>) -> Taken<'a> {
         Taken { read, reserved, decided: Vec::new() }
     }
 
@@ -245,7 +267,7 @@ impl<'a> Taken<'a> {
 
     /// Who has a place, or will: each may say something else.
     fn by<'s>(&'s self, slot: &'s Slot) -> impl Iterator<Item = &'s AllocationId> {
-        let reserved = self.reserved.and_then(|reserved| reserved.get(slot)).map(|(address, _)| address);
+        let reserved = self.reserved.and_then(|reserved| reserved.get(slot)).map(|reservation| &reservation.by);
         let decided = self.decided.iter().filter(move |(of, _)| of == slot).map(|(_, address)| address);
         self.read.get(slot).into_iter().chain(reserved).chain(decided)
     }
@@ -537,10 +559,13 @@ impl Reader<'_> {
                 self.node(id, member.sighting, true, member.shared, &policy, &shared_checks, addresses, &mut problems);
             nodes.insert(id.clone(), node);
         }
+        let state_instead = "nothing is remembered of it";
+        let mut read_state =
+            |of: &Address| read(&of.tags, &keys.state, &of.id, state_instead, &mut problems, State::parse);
+        let states: Vec<Option<State>> = addresses.iter().map(|address| read_state(address)).collect();
+        let once_ours: BTreeSet<InstanceId> = states.iter().flatten().map(|state| state.holder.clone()).collect();
         let mut read_addresses = Vec::with_capacity(addresses.len());
-        for address in addresses {
-            let state_instead = "nothing is remembered of it";
-            let state = read(&address.tags, &keys.state, &address.id, state_instead, &mut problems, State::parse);
+        for (address, state) in addresses.iter().zip(states) {
             let mode = match address.tags.get(&keys.mode) {
                 None => AddressMode::Auto,
                 Some(text) => AddressMode::parse(text).unwrap_or_else(|what| {
@@ -553,7 +578,7 @@ impl Reader<'_> {
             };
             let prefer =
                 read(&address.tags, &keys.prefer, &address.id, "no node is preferred", &mut problems, tags::prefer);
-            let holder = self.holder(address, state.as_ref(), &nodes);
+            let holder = self.holder(address, &once_ours, &nodes);
             if let Holder::Node(id) = &holder
                 && !nodes.contains_key(id)
             {
@@ -598,11 +623,16 @@ impl Reader<'_> {
         Cluster { name: self.name.clone(), policy, checks, addresses: read_addresses, nodes, problems }
     }
 
-    fn holder(&self, address: &Address, state: Option<&State>, nodes: &BTreeMap<InstanceId, Node>) -> Holder {
+    /// `once_ours`: whom the state of any of the cluster's addresses names.
+    fn holder(
+        &self,
+        address: &Address,
+        once_ours: &BTreeSet<InstanceId>,
+        nodes: &BTreeMap<InstanceId, Node>,
+    ) -> Holder {
         let Some(association) = &address.association else { return Holder::Nobody };
         if let Some(id) = &association.instance {
-            let ours = nodes.contains_key(id) || state.is_some_and(|state| &state.holder == id);
-            return if ours {
+            return if nodes.contains_key(id) || once_ours.contains(id) {
                 Holder::Node(id.clone())
             } else {
                 Holder::Outsider { instance: Some(id.clone()), what: format!("instance {id}") }

@@ -308,7 +308,7 @@ pub struct Case<'a> {
     pub pulse: Option<Pulse>,
     /// When a peer's heartbeat last advanced.
     pub peers_pulse: Option<Time>,
-    /// When instances were last read.
+    /// When the node was last read.
     pub read_at: Option<Time>,
     /// CloudWatch's answers; `None`: it has not answered yet.
     pub alarms: Option<&'a BTreeMap<String, Alarm>>,
@@ -339,6 +339,8 @@ pub struct Finding {
     pub wavering: bool,
     /// Whether a status check is impaired.
     pub impaired: bool,
+    /// Whether it is unhealthy by what EC2 and CloudWatch showed, not by its probes.
+    pub by_reading: bool,
     /// Whether status checks or alarms have not been read yet.
     pub unread: bool,
     /// What announced that it will stop.
@@ -370,7 +372,9 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
     let mut problems = Vec::new();
     let impaired: Vec<&str> = node.status.as_ref().map(|status| status.impaired()).unwrap_or_default();
     let event = case.gone_event.filter(|(_, at)| {
-        now.since(*at) < GONE_EVENT_BELIEVED && at.since(now) < GONE_EVENT_BELIEVED && node.in_this_life(*at)
+        // Of which life it tells is not known before EC2 has said when that began.
+        let in_this_life = node.launched.is_some() && node.in_this_life(*at);
+        now.since(*at) < GONE_EVENT_BELIEVED && at.since(now) < GONE_EVENT_BELIEVED && in_this_life
     });
     let gone = match (node.state, event) {
         (Some(state), _) if state.is_gone() => Some(state.as_str().to_owned()),
@@ -391,6 +395,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
     let has_probes = node.checks.iter().any(|check| matches!(check, Check::Probe { .. }));
     let mut passed_other = false;
     let mut failed = false;
+    let mut by_probe = false;
     let mut suspect = false;
     let mut unknown = false;
     let mut settled = true;
@@ -429,6 +434,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
                     Standing::Up => passed_other |= probing.passed,
                     Standing::Down => {
                         failed = true;
+                        by_probe = true;
                         decisive |= probing.passes == 0;
                     }
                     Standing::Unknown => unknown = true,
@@ -470,7 +476,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
         Verdict::Gone
     } else if node.missing {
         Verdict::Unknown
-    } else if failed || (!impaired.is_empty() && !passed_other && !suspect) {
+    } else if failed || (!impaired.is_empty() && node.state.is_some() && !passed_other && !suspect) {
         Verdict::Unhealthy
     } else if suspect {
         Verdict::Suspect
@@ -489,6 +495,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
         probes_passed,
         wavering,
         impaired: !impaired.is_empty(),
+        by_reading: verdict == Verdict::Unhealthy && !by_probe,
         unread,
         leaving: None,
         evidence,

@@ -48,6 +48,8 @@ struct Tape {
     calls: VecDeque<Done>,
     addresses: BTreeMap<AllocationId, Address>,
     instances: BTreeMap<InstanceId, Instance>,
+    /// As they were last shown, whether they still are or not: probes go on.
+    probed: BTreeMap<InstanceId, Instance>,
     statuses: BTreeMap<InstanceId, InstanceStatus>,
     alarms: BTreeMap<String, Alarm>,
     latency: Duration,
@@ -82,7 +84,10 @@ impl Tape {
     fn take(&mut self, seen: Seen, gone: &[String]) {
         match seen {
             Seen::Addresses(list) => self.addresses.extend(list.into_iter().map(|of| (of.id.clone(), of))),
-            Seen::Instances(list) => self.instances.extend(list.into_iter().map(|of| (of.id.clone(), of))),
+            Seen::Instances(list) => {
+                self.probed.extend(list.iter().map(|of| (of.id.clone(), of.clone())));
+                self.instances.extend(list.into_iter().map(|of| (of.id.clone(), of)));
+            }
             Seen::Status(list) => self.statuses.extend(list.into_iter().map(|of| (of.id.clone(), of))),
             Seen::Alarms(list) => self.alarms.extend(list.into_iter().map(|of| (of.name.clone(), of))),
             Seen::InstanceTags(_) | Seen::Interfaces(_) => {}
@@ -137,7 +142,7 @@ impl Tape {
             return (at, answer);
         }
         let check = check_of(target);
-        let owner = self.instances.values().find(|of| {
+        let owner = self.probed.values().find(|of| {
             of.public_ip == Some(target.ip) || of.interfaces.iter().any(|nic| nic.private_ips.contains(&target.ip))
         });
         let passed = self.passes.iter().find(|(node, of, since, until, ..)| {

@@ -213,6 +213,7 @@ fn finding() -> impl Strategy<Value = Finding> {
             probes_passed,
             wavering,
             impaired,
+            by_reading: impaired && verdict == Verdict::Unhealthy,
             unread,
             leaving: leaving.then(|| Leaving { kind: "spot".to_owned(), until: None, noticed: now() }),
             evidence: Vec::new(),

@@ -53,6 +53,8 @@ pub struct NodeMemory {
     pub probes: BTreeMap<Check, Probing>,
     passes: BTreeMap<Check, Passes>,
     pulse: Option<Pulse>,
+    /// When it was launched, as far as was shown.
+    launched: Option<Time>,
     pub gone_event: Option<(InstanceState, Time)>,
     pub notice: Option<Leaving>,
     pub undrained: Option<Undrained>,
@@ -253,14 +255,14 @@ impl Watched {
         self.nodes.retain(|id, _| known.contains_key(id));
         self.findings.retain(|id, _| known.contains_key(id));
         self.since.retain(|id, _| known.contains_key(id));
-        let read_at = around.facts.instances_at;
+        let read_at = |id: &InstanceId| around.facts.seen_at(id).or(around.facts.instances_at);
         for node in self.cluster.nodes.values() {
             let memory = match self.nodes.get_mut(&node.id) {
                 Some(memory) => memory,
                 None => self.nodes.entry(node.id.clone()).or_default(),
             };
             if let Some(beat) = &node.heartbeat {
-                memory.pulse = Some(Pulse::read(memory.pulse, beat, read_at.unwrap_or(now)));
+                memory.pulse = Some(Pulse::read(memory.pulse, beat, read_at(&node.id).unwrap_or(now)));
             }
         }
         let status_read = around.facts.statuses_at.is_some()
@@ -279,6 +281,13 @@ impl Watched {
                 .filter_map(|(_, memory)| memory.pulse.map(|pulse| pulse.seen))
                 .max();
             let Some(memory) = self.nodes.get_mut(id) else { continue };
+            if let (Some(before), Some(launched)) = (memory.launched, node.launched)
+                && before != launched
+            {
+                // What was learnt of its service belongs to an earlier life.
+                memory.probes.clear();
+            }
+            memory.launched = node.launched.or(memory.launched);
             let policy = &self.cluster.policy;
             aim(node, memory, policy);
             for (check, probing) in &mut memory.probes {
@@ -308,7 +317,7 @@ impl Watched {
                 probes: &memory.probes,
                 pulse: memory.pulse,
                 peers_pulse,
-                read_at,
+                read_at: read_at(id),
                 alarms: around.facts.alarms_at.is_some().then_some(&around.facts.alarms),
                 alarms_failed: around.looks.alarms.given_up,
                 gone_event: memory.gone_event,
@@ -416,6 +425,8 @@ impl Watched {
 
     fn rule(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
         let now = around.now;
+        let facts = around.facts;
+        let nodes_read = [facts.instances_at, facts.statuses_at, facts.alarms_at].into_iter().flatten().min();
         for address in &self.cluster.addresses {
             let memory = self.memory.entry(address.id.clone()).or_default();
             let gone = |id: &InstanceId| self.findings.get(id).is_some_and(|finding| finding.verdict == Verdict::Gone);
@@ -427,7 +438,7 @@ impl Watched {
                 }
                 _ => false,
             };
-            memory.nodes_read = around.facts.instances_at;
+            memory.nodes_read = nodes_read;
             memory.rescue_since = if needs_rescue { memory.rescue_since.or(Some(now)) } else { None };
             match &address.holder {
                 Holder::Loose(interface, read) => {
@@ -440,6 +451,10 @@ impl Watched {
                         around.looks.want_interface(interface, again.max(now));
                         if around.facts.addresses_at.is_none_or(|at| at < again) {
                             around.looks.want_addresses(again.max(now));
+                        }
+                        // Who may take it then is not decided by what was so now.
+                        if around.facts.instances_at.is_none_or(|at| at < again) {
+                            around.looks.want_instances(again.max(now));
                         }
                     }
                 }
@@ -456,6 +471,18 @@ impl Watched {
             manual: around.manual,
             now,
         });
+        if let Some(at) = self.rulings.iter().filter_map(|ruling| ruling.nodes_wanted).max() {
+            let older = |read: Option<Time>| read.is_none_or(|read| read < at);
+            if older(facts.instances_at) {
+                around.looks.want_instances(at.max(now));
+            }
+            if older(facts.statuses_at) && !around.looks.status.given_up {
+                around.looks.want_status(at.max(now));
+            }
+            if older(facts.alarms_at) && !around.looks.alarms.given_up {
+                around.looks.want_alarms_again(at.max(now));
+            }
+        }
         let about_to_fail =
             self.cluster.addresses.iter().any(|address| {
                 address.holder.instance().and_then(|id| self.nodes.get(id)).is_some_and(|memory| {
@@ -474,17 +501,13 @@ impl Watched {
             if ruling.pending || self.moving.contains_key(id) {
                 continue;
             }
-            let shown = self
-                .cluster
-                .addresses
-                .iter()
-                .find(|address| &address.id == id)
-                .and_then(|address| address.holder.instance());
+            let address = self.cluster.addresses.iter().find(|address| &address.id == id);
+            let holder = address.and_then(|address| self.holder_now(address, now));
             if let Some(from) = self.intended.remove(id)
-                && from.as_ref() != shown
+                && from != holder
             {
                 // Decided on an older reading than the one before the move.
-                let decision = moved_elsewhere(shown);
+                let decision = moved_elsewhere(holder.as_ref());
                 self.tell_decision(id, &decision, now, wants);
                 self.decisions.insert(id.clone(), decision);
             }

@@ -204,6 +204,11 @@ impl Looks {
         self.instances.want(at);
     }
 
+    /// Asks for status checks no later than `at`.
+    pub fn want_status(&mut self, at: Time) {
+        self.status.want(at);
+    }
+
     /// Asks what these interfaces are, no later than `at`. While an answer is on its way it is waited for.
     pub fn want_interface(&mut self, id: &InterfaceId, at: Time) {
         if self.interfaces.busy() {
@@ -224,6 +229,13 @@ impl Looks {
             self.alarms.due = None;
         }
         self.alarm_names = names;
+    }
+
+    /// Asks for alarms no later than `at`, if there are any to ask for.
+    pub fn want_alarms_again(&mut self, at: Time) {
+        if !self.alarm_names.is_empty() {
+            self.alarms.want(at);
+        }
     }
 
     /// Names the holders to be read by id; new ones are read at once.

@@ -21,14 +21,14 @@ use super::event::{BadRequest, Shard, Trigger};
 use super::log::{Before, Record};
 use super::model::{Act, AllocationId, Answer, CloudError, ClusterName, Failure, InstanceId, Look, ProbeTarget, Seen};
 use super::report::{AddressReport, ClusterReport, Effort, NodeReport, Report};
-use super::snapshot::{self, Facts, Holder, Slot, Taken};
+use super::snapshot::{self, Facts, Holder, Reservation, Slot, Taken};
 use super::tags::{AddressMode, Check, Health, Keys, NodeMode, State, Verdict};
 use super::time::Time;
 
 use cluster::{Surroundings, Watched, push_move};
 use command::Command;
 use looks::{BACKOFF_MAX, Looks, Outcome, backoff};
-use moving::{MAX_TRIES, Moving, Phase, Progress, READ_BEFORE_MOVE};
+use moving::{MAX_TRIES, Moving, NODES_BEFORE_MOVE, Phase, Progress, READ_BEFORE_MOVE};
 
 pub use cluster::{ADOPT_AFTER, NOTICE_BELIEVED};
 pub use looks::{ROUND, STATUS_EVERY};
@@ -175,7 +175,7 @@ pub struct Watch {
     /// Clusters whose probes wait for others to end, and since when: who waits longest is next.
     starved: BTreeSet<(Time, ClusterName)>,
     occupancy: BTreeMap<Slot, AllocationId>,
-    reserved: BTreeMap<Slot, (AllocationId, Time)>,
+    reserved: BTreeMap<Slot, Reservation>,
     tokens: u32,
     refilled: Time,
     held_until: Option<Time>,
@@ -371,6 +371,10 @@ impl Watch {
         self.ask(now);
         let over = now >= self.ends;
         let unread = self.first_read.is_none();
+        if self.stopped && !unread && self.moves_open == 0 && self.doing.is_empty() && self.tags.is_empty() {
+            self.finish(now);
+            return;
+        }
         if over
             && !unread
             && self.restless.is_empty()
@@ -421,8 +425,8 @@ impl Watch {
         match failed {
             Some(error) => self.out.push(Effect::Log(Record::ReadingFailed { at: now, asked, look, error })),
             None => {
-                let lines = before.changes(&self.facts, whole, &look, asked, now);
-                changed |= !lines.is_empty();
+                let (differs, lines) = before.changes(&self.facts, whole, &look, asked, now);
+                changed |= differs;
                 self.out.extend(lines.into_iter().map(Effect::Log));
             }
         }
@@ -457,6 +461,14 @@ impl Watch {
         let first = self.first_read.is_none();
         self.first_read.get_or_insert(now);
         self.occupancy = self.facts.occupancy();
+        let occupancy = &self.occupancy;
+        // Who is seen at a third place needs the reserved one no longer.
+        self.reserved.retain(|slot, reservation| {
+            let third = |(at, by): (&Slot, &AllocationId)| {
+                *by == reservation.by && at != slot && reservation.from.as_ref() != Some(at)
+            };
+            !occupancy.iter().any(third)
+        });
         let (mut found, problems) = snapshot::clusters(&self.facts, &self.settings.keys);
         if self.command.is_some()
             && let Some(shard) = self.settings.shard
@@ -557,7 +569,7 @@ impl Watch {
         if due.is_empty() {
             return;
         }
-        self.reserved.retain(|_, (_, until)| *until > now);
+        self.reserved.retain(|_, reservation| reservation.until > now);
         for name in &due {
             if self.clusters.get(name).is_some_and(|watched| !watched.moving.is_empty())
                 && let Some(mut watched) = self.clusters.remove(name)
@@ -699,8 +711,11 @@ impl Watch {
         let before = address.and_then(|address| remembered(address, memory));
         // Another invocation has made the same move at the same time, and recorded it: it counts once.
         let recorded = before.filter(|state| {
-            let alike = state.holder == plan.to && state.from == plan.from && plan.why != Why::Manual;
-            alike && moving.began.since(state.since) < decide::SETTLING && state.since.since(now) < decide::SETTLING
+            let alike = state.holder == plan.to && plan.why != Why::Manual;
+            let same = state.from == plan.from && moving.began.since(state.since) < decide::SETTLING;
+            // Or brought it there from elsewhere, since this one was begun.
+            let since = state.since >= moving.began.whole_second();
+            alike && (same || since) && state.since.since(now) < decide::SETTLING
         });
         if let Some(state) = recorded.cloned() {
             let memory = watched.memory.entry(id.clone()).or_default();
@@ -749,7 +764,9 @@ impl Watch {
         let report = moving.report(error, benign, now);
         let memory = watched.memory.entry(id.clone()).or_default();
         if report.ok {
-            self.reserved.insert(moving.plan.slot.clone(), (id.clone(), now + decide::SETTLING));
+            if let Some(reservation) = self.reserved.get_mut(&moving.plan.slot) {
+                reservation.until = now + decide::SETTLING;
+            }
         } else {
             self.reserved.remove(&moving.plan.slot);
             if !benign && moving.plan.why == Why::Manual {
@@ -835,8 +852,18 @@ impl Watch {
         if self.held_until.is_some_and(|until| now < until) {
             return;
         }
+        let nodes_outdated = self.facts.instances_at.is_none_or(|at| now.since(at) > NODES_BEFORE_MOVE);
         if self.facts.addresses_at.is_none_or(|at| now.since(at) > READ_BEFORE_MOVE) {
             self.looks.want_addresses(now);
+            if nodes_outdated {
+                self.looks.want_instances(now);
+            }
+            self.looks.set_urgent(true);
+            return;
+        }
+        if nodes_outdated && self.looks.instances.error.is_none() {
+            // Whoever was gone may be back, and whoever could take it may not any more. While EC2 does not answer, nothing waits for that.
+            self.looks.want_instances(now);
             self.looks.set_urgent(true);
             return;
         }
@@ -877,7 +904,7 @@ impl Watch {
                 self.timers.insert((now, watched.cluster.name.clone()));
                 return false;
             }
-            if holder.is_some() && holder != moving.plan.from {
+            if holder.is_some() && holder != moving.plan.from && holder != moving.before {
                 self.moved_elsewhere(watched, id, holder.as_ref(), now);
                 self.timers.insert((now, watched.cluster.name.clone()));
                 return false;
@@ -891,7 +918,7 @@ impl Watch {
             }
         }
         let Some(plan) = plan else { return false };
-        if self.reserved.get(&plan.slot).is_some_and(|(by, _)| by != id) {
+        if self.reserved.get(&plan.slot).is_some_and(|reservation| &reservation.by != id) {
             // Another cluster of this node was first: it is decided again.
             self.timers.insert((now, watched.cluster.name.clone()));
             return false;
@@ -904,18 +931,21 @@ impl Watch {
         let detect = watched.failing_since(plan.from.as_ref()).map(|since| now.since(since));
         let slot = plan.slot.clone();
         let act_id = self.new_id();
-        let returns = watched.cluster.addresses.iter().find(|address| &address.id == id).is_some_and(|address| {
-            let state = remembered(address, watched.memory.get(id));
-            decide::is_stale(&Holder::Node(plan.to.clone()), state, now)
-        });
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
+        let returns = decide::is_stale(&Holder::Node(plan.to.clone()), state, now);
+        let stale = |of: &&State| of.from.clone().is_some_and(|from| decide::is_stale(&Holder::Node(from), state, now));
+        let before = state.filter(stale).and_then(|state| state.from.clone());
         let moving = watched.moving.entry(id.clone()).or_insert_with(|| {
             self.moves_open += 1;
-            Moving { returns, ..Moving::new(plan, now, detect) }
+            Moving { returns, before, ..Moving::new(plan, now, detect) }
         });
         moving.plan.slot = slot.clone();
         moving.sent(act_id);
         watched.at_rest = false;
-        self.reserved.insert(slot.clone(), (id.clone(), now + decide::SETTLING));
+        let from = self.occupancy.iter().find(|(_, by)| *by == id).map(|(slot, _)| slot.clone());
+        let reservation = Reservation { by: id.clone(), until: now + decide::SETTLING, from };
+        self.reserved.insert(slot.clone(), reservation);
         let act = Act::Associate {
             address: id.clone(),
             interface: slot.interface,
@@ -1068,8 +1098,10 @@ impl Watch {
     fn tagged(&mut self, mut write: TagWrite, result: Result<(), CloudError>, now: Time) {
         match result {
             Ok(()) => {
+                let commanded = write.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_)));
+                let believed = if commanded { snapshot::ORDERS_BELIEVED } else { snapshot::OWN_WRITES_BELIEVED };
                 for resource in &write.resources {
-                    self.facts.wrote(resource, &write.key, &write.value, now);
+                    self.facts.wrote(resource, &write.key, &write.value, believed, now);
                 }
                 self.settle_tags(&write, true, now);
             }
@@ -1244,14 +1276,12 @@ impl Watch {
                 {
                     return Some(format!("{name}: {}", decision.text));
                 }
-                let unmade = ruling.plan.is_some() && self.writes && !watched.hold && now >= self.deadline;
-                if unmade {
+                let over = self.stopped || now >= self.deadline;
+                if ruling.plan.is_some() && self.writes && !watched.hold && over {
+                    let why = if self.stopped { "the watch was stopped" } else { "the invocation's time was up" };
                     let error =
                         self.looks.addresses.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
-                    return Some(format!(
-                        "{name}: the invocation's time was up before a move could be made{error}: {}",
-                        decision.text
-                    ));
+                    return Some(format!("{name}: {why} before a move could be made{error}: {}", decision.text));
                 }
             }
         }

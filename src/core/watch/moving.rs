@@ -19,6 +19,8 @@ pub const VERIFY_FOR: Duration = Duration::from_secs(10);
 pub const VERIFY_FIRST: Duration = Duration::from_millis(250);
 /// An address is read at most this long before it is moved.
 pub const READ_BEFORE_MOVE: Duration = Duration::from_secs(1);
+/// Nodes are read at most this long before an address is moved, as long as EC2 answers.
+pub const NODES_BEFORE_MOVE: Duration = Duration::from_secs(10);
 /// How far apart two reads must show a third holder before the move is given up: one alone may be stale.
 pub const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
 /// How often a move to one node is sent before its address is judged afresh.
@@ -57,6 +59,8 @@ pub struct Moving {
     /// The address has only just left the node that it is to go to: a read that shows it there may be older than that, and proves
     /// nothing while the call's effect is in doubt.
     pub returns: bool,
+    /// Who held it before it came, moments ago, to whom it is to leave: a read that shows that one is older still, and tells nothing.
+    pub before: Option<InstanceId>,
 }
 
 /// What a reading means for a move.
@@ -84,6 +88,7 @@ impl Moving {
             error: None,
             phase: Phase::Waiting { not_before: now },
             returns: false,
+            before: None,
         }
     }
 
@@ -143,41 +148,45 @@ impl Moving {
         let Phase::Looking { after, until, doubted, judged, next, looks, elsewhere } = &mut self.phase else {
             return Progress::LookAt(now);
         };
-        if asked.is_none_or(|asked| asked <= *after) || asked == *judged {
-            let next = *next;
-            return if now >= *until { Progress::Never(self.never(shown)) } else { Progress::LookAt(next.max(now)) };
-        }
-        *judged = asked;
+        let after_the_call = asked.is_some_and(|asked| asked > *after);
         let holder = shown.instance();
-        if holder == Some(&self.plan.to) {
-            if !returns || !*doubted || now >= *until {
-                return Progress::Arrived;
+        let arrived = holder == Some(&self.plan.to);
+        if after_the_call && asked != *judged {
+            *judged = asked;
+            let mut third = false;
+            if arrived {
+                if !returns || !*doubted {
+                    return Progress::Arrived;
+                }
+            } else if holder == self.plan.from.as_ref()
+                || matches!(shown, Holder::Nobody | Holder::Unclear(_) | Holder::Loose(..))
+            {
+                if *doubted {
+                    return Progress::Again(now + backoff(tries, BACKOFF_MAX_URGENT));
+                }
+            } else {
+                third = holder != self.before.as_ref();
             }
-            *elsewhere = None;
-        } else if holder == self.plan.from.as_ref()
-            || matches!(shown, Holder::Nobody | Holder::Unclear(_) | Holder::Loose(..))
-        {
-            *elsewhere = None;
-            if *doubted {
-                return Progress::Again(now + backoff(tries, BACKOFF_MAX_URGENT));
-            }
-        } else {
             match elsewhere {
-                Some((of, since)) if of.as_ref() == holder => {
+                Some((of, since)) if third && of.as_ref() == holder => {
                     if now.since(*since) >= ELSEWHERE_AFTER {
                         return Progress::Elsewhere(holder.cloned());
                     }
                 }
-                _ => *elsewhere = Some((holder.cloned(), now)),
+                _ => *elsewhere = third.then(|| (holder.cloned(), now)),
             }
+            *looks = looks.saturating_add(1);
+            let pause = VERIFY_FIRST.saturating_mul(1 << looks.saturating_sub(1).min(4)).min(BACKOFF_MAX_URGENT);
+            *next = now + pause;
         }
-        if now >= *until {
-            return Progress::Never(self.never(shown));
+        if now < *until {
+            return Progress::LookAt((*next).max(now));
         }
-        *looks = looks.saturating_add(1);
-        let pause = VERIFY_FIRST.saturating_mul(1 << looks.saturating_sub(1).min(4)).min(BACKOFF_MAX_URGENT);
-        *next = now + pause;
-        Progress::LookAt(*next)
+        // The last reading that was asked for after the call is what there is.
+        if after_the_call && arrived {
+            return Progress::Arrived;
+        }
+        Progress::Never(self.never(shown))
     }
 
     fn never(&self, shown: &Holder) -> String {

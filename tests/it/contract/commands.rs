@@ -331,3 +331,23 @@ fn the_answer_says_what_a_person_asks() {
     assert_eq!(json["clusters"][0]["addresses"][0]["holder"], *scene.node(A));
     assert_eq!(json["clusters"][0]["nodes"][2]["verdict"], "unhealthy");
 }
+
+/// A pause that follows a resume is respected by the resume's own invocation too, if that goes on: what it wrote is not for ever.
+#[test]
+fn a_pause_after_a_resume_holds_back_what_the_resume_still_looks_into() {
+    let mut scene = Scene::pair();
+    scene.send(&json!({"action": "pause"}));
+    let (a, address) = (scene.node(A), scene.address(0));
+    // Its holder is an interface attached to nothing: the sweep goes on for 10 s.
+    let epoch_ms = scene.epoch_ms();
+    let nic = scene.ec2.add_interface(&a, 1).expect("a second interface");
+    let ip = scene.ec2.interfaces_of(&nic).next().and_then(|nic| nic.private_ips.first().copied()).expect("an address");
+    assert!(scene.ec2.move_by_hand(&address, Place::Interface(&nic, ip), epoch_ms));
+    scene.world.detach(&nic);
+    let now_ms = scene.now_ms();
+    scene.invoke(&json!({"action": "resume"}), now_ms);
+    scene.invoke(&json!({"action": "pause"}), now_ms + 2_000);
+    scene.run();
+    assert_eq!(scene.address_tag(0, "mode"), "manual");
+    assert!(!scene.changes().iter().any(|call| call.starts_with("associate")), "{:?}", scene.changes());
+}

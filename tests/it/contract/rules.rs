@@ -1,6 +1,6 @@
 //! The thirteen rules that must always be true, each by the cases in which it would be broken most easily.
 
-use eipwatch::embedded::ec2::{Api, Attachment, Cause, Place, State, tags};
+use eipwatch::embedded::ec2::{Api, Attachment, Cause, Check, CheckKind, Place, ScheduledEvent, State, tags};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, SERVES, START_MS, state_event};
 use serde_json::json;
@@ -41,6 +41,41 @@ fn rule_1_memory_makes_no_candidate() {
     scene.service(B, Behaviour::Silent);
     scene.refuse(A);
     let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+}
+
+/// Rule 1: what was learnt of a node's service before it was stopped counts no more once it is started anew.
+#[test]
+fn rule_1_a_node_that_was_started_anew_is_asked_anew() {
+    let mut scene = Scene::pair();
+    let now_ms = scene.now_ms();
+    scene.ec2.settings.stopping_ms = 1_000;
+    scene.ec2.settings.pending_ms = 1_000;
+    // Just before a reading: no probe fails in between.
+    scene.at(now_ms + 4_990, |world| {
+        let (id, at_ms) = (world.node(B), START_MS + world.now_ms());
+        world.ec2.stop_instance(&id, at_ms);
+        world.service(&id, Behaviour::Refuse);
+    });
+    scene.at(now_ms + 12_000, |world| {
+        let (id, at_ms) = (world.node(B), START_MS + world.now_ms());
+        world.ec2.start_instance(&id, at_ms);
+    });
+    // A fails so that it is found out at the reading that shows B running.
+    scene.at(now_ms + 12_000, |world| world.service(&world.node(A), Behaviour::Refuse));
+    let told = scene.watch(40);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+    assert!(scene.world.moves(&scene.address(0)).is_empty());
+}
+
+/// Rule 1: a node that DescribeInstances shows no more is no candidate from that answer on, though nothing else has changed.
+#[test]
+fn rule_1_a_node_that_loses_its_tag_is_no_candidate_from_the_next_reading_on() {
+    let mut scene = Scene::pair();
+    let now_ms = scene.now_ms();
+    scene.at(now_ms + 2_000, |world| world.untag(&world.node(B), "cluster"));
+    scene.at(now_ms + 6_000, |world| world.service(&world.node(A), Behaviour::Refuse));
+    let told = scene.watch(20);
     assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
 }
 
@@ -416,6 +451,65 @@ fn rule_7_a_holder_without_its_tag_is_watched_and_left_when_it_fails() {
     assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to A".to_owned(), "A".to_owned()));
 }
 
+/// Rule 7: of a holder that lost its cluster tag an event of an earlier life says nothing, though it has not been described yet.
+#[test]
+fn rule_7_an_event_of_an_earlier_life_moves_nothing_off_a_holder_without_its_tag() {
+    let mut scene = Scene::pair();
+    scene.send(&json!({"action": "move"}));
+    let b = scene.node(B);
+    let stopped_ms = scene.now_ms();
+    scene.stop_node(B);
+    scene.pass(30_000);
+    let now_ms = scene.epoch_ms();
+    assert!(scene.ec2.start_instance(&b, now_ms));
+    scene.pass(20_000);
+    scene.untag(&b, "cluster");
+    let moves = scene.world.moves(&scene.address(0)).len();
+    let told = scene.send(&state_event(&b, State::Stopped, stopped_ms + 2_000));
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay healthy".to_owned(), "B".to_owned()));
+    assert_eq!(scene.world.moves(&scene.address(0)).len(), moves);
+}
+
+/// Rule 7: whom the state of one of a cluster's addresses names has been its node, for all of them, in whatever order.
+#[test]
+fn rule_7_whom_one_address_remembers_is_no_outsider_to_another() {
+    for remembers in [0, 1] {
+        let mut scene = Scene::new(2, 2);
+        let (a, state) = (
+            scene.node(A),
+            format!("holder={} since={} from=none why=no-holder moves=", scene.node(A), scene.time_in(-600)),
+        );
+        scene.tag_address(remembers, "state", &state);
+        scene.untag(&a, "cluster");
+        scene.refuse(A);
+        scene.sweep();
+        assert_eq!((scene.holder(0), scene.holder(1)), ("B".to_owned(), "B".to_owned()), "{remembers}");
+    }
+}
+
+/// Rule 2: a holder that lost its cluster tag is asked for by id; while that does not show it, its heartbeat has not stopped: it was not read.
+#[test]
+fn rule_2_a_heartbeat_that_was_not_read_has_not_stopped() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "heartbeat");
+    for node in [A, B] {
+        let id = scene.node(node);
+        scene.start_agent(&id, 5_000, 0);
+    }
+    scene.pass(20_000);
+    let a = scene.node(A);
+    let state = format!("holder={a} since={} from=none why=no-holder moves=", scene.time_in(-600));
+    scene.tag_address(0, "state", &state);
+    scene.season();
+    let (now_ms, epoch_ms) = (scene.now_ms(), scene.epoch_ms());
+    scene.at(now_ms + 10_000, |world| world.untag(&world.node(A), "cluster"));
+    let rule = Rule::new(Fault::Omit(a.clone()));
+    scene.ec2.faults_mut().push(rule.between(epoch_ms + 20_000, epoch_ms + 50_000));
+    scene.watch(55);
+    assert_eq!(scene.holder(0), "A");
+    assert!(scene.world.moves(&scene.address(0)).is_empty());
+}
+
 /// Rule 7: an interface that is attached to nothing, seen twice 10 s apart, is a holder that is gone.
 #[test]
 fn rule_7_a_loose_interface_is_gone_after_ten_seconds() {
@@ -503,6 +597,49 @@ fn rule_8_racing_invocations_under_stale_reads_move_once_more_at_most() {
         assert!((1..=2).contains(&moves.len()), "seed {seed}: {moves:?}");
         assert!(moves.iter().all(|(_, to)| *to != Some(A)), "seed {seed}: {moves:?}");
     }
+}
+
+/// Rule 8: watches that read nodes and their scheduled events at different times do not move an address to and fro: after a move by
+/// others a node is read again before it is left.
+#[test]
+fn rule_8_watches_that_know_different_things_of_a_node_do_not_move_it_to_and_fro() {
+    let mut scene = Scene::pair();
+    scene.world.settings.watch = std::time::Duration::from_secs(25);
+    let plan = |scene: &mut Scene, node: usize, leaves: bool| {
+        let (id, now_ms) = (scene.node(node), scene.epoch_ms());
+        let event = ScheduledEvent {
+            code: "system-maintenance".to_owned(),
+            description: "planned".to_owned(),
+            not_before_ms: Some(now_ms),
+            not_after_ms: None,
+        };
+        assert!(scene.ec2.schedule_events(&id, if leaves { vec![event] } else { Vec::new() }, now_ms));
+    };
+    plan(&mut scene, B, true);
+    let now_ms = scene.now_ms();
+    scene.scheduled(now_ms);
+    scene.pass(1_000);
+    plan(&mut scene, B, false);
+    plan(&mut scene, A, true);
+    scene.scheduled(now_ms + 2_000);
+    scene.run();
+    let moves = scene.world.moves(&scene.address(0));
+    assert_eq!(moves.iter().map(|(_, to)| *to).collect::<Vec<_>>(), [Some(B)], "{moves:?}");
+}
+
+/// Rule 8, rule 1: what was read of nodes 10 s ago or more decides no move while EC2 answers: it is read again.
+#[test]
+fn rule_8_nodes_are_read_again_before_a_move_that_was_long_held_up() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.refuse(A);
+    let (now_ms, epoch_ms) = (scene.now_ms(), scene.epoch_ms());
+    let rule = Rule::error("InternalError").on(Api::DescribeAddresses);
+    scene.ec2.faults_mut().push(rule.between(epoch_ms + 1_000, epoch_ms + 20_000));
+    scene.at(now_ms + 5_000, |world| world.tag(&world.node(B), "mode", "drain"));
+    // A policy slow enough for the decision to fall into the outage.
+    scene.tag_address(0, "policy", "fall=5");
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to C".to_owned(), "C".to_owned()));
 }
 
 /// Rule 8: every move follows a read of the address that is at most 1 s old.
@@ -635,6 +772,25 @@ fn rule_10_settling_ends_after_thirty_seconds() {
     assert!(scene.address_tag(0, "state").contains(" why=external "), "{}", scene.address_tag(0, "state"));
 }
 
+/// Rule 10: a read that is taken as stale is no move by others: a decision on what is known instead is not dropped for it.
+#[test]
+fn rule_10_a_stale_read_is_no_move_by_others() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.refuse(A);
+    let now_ms = scene.epoch_ms();
+    let what = Shown::Associations;
+    scene
+        .ec2
+        .faults_mut()
+        .push(Rule::new(Fault::Stale { what, up_to_ms: 20_000 }).between(now_ms + 6_000, now_ms + 22_000));
+    let at_ms = scene.now_ms() + 12_000;
+    scene.at(at_ms, |world| world.service(&world.node(B), Behaviour::Refuse));
+    let told = scene.watch(40);
+    assert_eq!(scene.holder(0), "C");
+    let decided = scene.decided(told.handle);
+    assert!(!decided.iter().any(|it| it == "stay moved-elsewhere"), "{decided:?}");
+}
+
 /// Rule 11: in a zone's disruption ids come from DescribeTags, those that can be described are used, the others are still probed.
 #[test]
 fn rule_11_a_disrupted_zone_is_bisected() {
@@ -684,6 +840,24 @@ fn rule_11_without_probes_the_holder_stays() {
     assert_eq!(scene.holder(0), "A");
     assert_eq!(told.node(A).verdict, eipwatch::core::tags::Verdict::Unknown);
     assert!(scene.says(&told, 0).starts_with("stay"), "{}", scene.says(&told, 0));
+}
+
+/// Rule 11: the same though a status check is impaired: what else speaks for it cannot be read.
+#[test]
+fn rule_11_without_probes_an_impaired_status_moves_nothing_off_what_cannot_be_described() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "heartbeat");
+    for node in [A, B] {
+        let id = scene.node(node);
+        scene.start_agent(&id, 5_000, 0);
+    }
+    scene.pass(20_000);
+    scene.season();
+    let (a, now_ms) = (scene.node(A), scene.epoch_ms());
+    scene.ec2.set_status(&a, CheckKind::Application, Check::Impaired, now_ms);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Omit(a.clone())));
+    scene.watch(50);
+    assert_eq!(scene.holder(0), "A");
 }
 
 /// Rule 12: failing reads are tried again with backoff until they work.

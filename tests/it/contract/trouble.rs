@@ -294,3 +294,21 @@ fn the_log_tells_every_reading_that_changed() {
     assert_eq!(count(|record| matches!(record, Record::Move { .. })), 1);
     assert_eq!(count(|record| matches!(record, Record::End { .. })), 1);
 }
+
+/// A watch that is told to stop finishes what is on its way, and waits for nothing else: not for a rescue that is still being looked into.
+#[test]
+fn told_to_stop_it_ends_though_a_rescue_is_due() {
+    let mut scene = Scene::pair();
+    scene.by_hand(0, None);
+    for node in [A, B] {
+        scene.service(node, Behaviour::Silent);
+    }
+    scene.world.settings.watch = std::time::Duration::from_secs(55);
+    let now_ms = scene.now_ms();
+    let handle = scene.scheduled(now_ms);
+    scene.at(now_ms + 500, move |world| world.stop(handle));
+    scene.run();
+    let ended_ms = scene.ended_ms(handle).expect("it ended");
+    assert!(ended_ms <= now_ms + 500, "{ended_ms}");
+    assert!(scene.changes().iter().all(|call| !call.starts_with("associate")));
+}
