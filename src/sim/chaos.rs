@@ -235,6 +235,8 @@ struct Chaos {
     undo: BTreeMap<(u64, u64), (usize, Undo)>,
     undone: u64,
     announced: BTreeSet<Id>,
+    /// Nodes that EC2 has scheduled an event for.
+    booked: BTreeSet<Id>,
     impaired: BTreeSet<Id>,
     faults: BTreeMap<&'static str, u64>,
     timeline: Vec<(u64, String)>,
@@ -312,6 +314,7 @@ impl Chaos {
             undo: BTreeMap::new(),
             undone: 0,
             announced: BTreeSet::new(),
+            booked: BTreeSet::new(),
             impaired: BTreeSet::new(),
             faults: BTreeMap::new(),
             timeline: Vec::new(),
@@ -823,6 +826,7 @@ impl Chaos {
                 condition: self.condition(team, id),
                 impaired: self.impaired.contains(id),
                 announced: self.announced.contains(id),
+                scheduled: self.booked.contains(id),
                 elsewhere: self.elsewhere.contains(id),
             })
             .collect()
@@ -853,10 +857,12 @@ impl Chaos {
         if team.alarm_on.as_ref() == Some(id) || self.world.is_cut(id) {
             return Condition::Bad;
         }
+        if self.world.flaps(id) {
+            return Condition::Unclear;
+        }
         let slow = |latency_ms: u64| latency_ms + self.world.network_ms >= team.bounds.timeout_ms;
         let service = match self.world.answers(id) {
             Behaviour::Serve { latency_ms } if !slow(latency_ms) => Condition::Good,
-            Behaviour::Flap { .. } => Condition::Unclear,
             Behaviour::Status(code) if code < 400 => Condition::Good,
             _ => Condition::Bad,
         };

@@ -381,6 +381,11 @@ impl World {
         self.behaviour(node, PORT)
     }
 
+    /// Whether a node's service on [`PORT`] comes and goes.
+    pub fn flaps(&self, node: &Id) -> bool {
+        matches!(self.services.get(&(node.clone(), PORT)), Some((Behaviour::Flap { .. }, _)))
+    }
+
     fn behaviour(&self, node: &Id, port: u16) -> Behaviour {
         match self.services.get(&(node.clone(), port)) {
             None => Behaviour::Refuse,

@@ -8,8 +8,11 @@ use eipwatch::sim::chaos::{Life, Player, Tally, live};
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=2_800;
 /// What they come to at least.
 const HOURS: f64 = 1_000.0;
-/// Seeds in which the judge objects to something that nobody has looked into yet: the watch may be wrong, or the judge.
-const OPEN: [u64; 1] = [2495];
+/// Seeds in which long soaks have found defects; each lived well at least once since.
+const PINNED: [u64; 16] = [
+    3_119, 3_986, 11_347, 11_911, 13_332, 20_097, 24_783, 27_843, 29_304, 46_406, 51_609, 71_033, 103_270, 129_864,
+    142_216, 154_734,
+];
 /// How many broken seeds are told in full.
 const MAX_TOLD: usize = 3;
 
@@ -52,7 +55,7 @@ fn a_thousand_hours_break_no_rule_and_meet_everything() {
         return;
     }
     let start = Instant::now();
-    let tally = run(SEEDS.filter(|seed| !OPEN.contains(seed)), Life::short);
+    let tally = run(SEEDS.chain(PINNED), Life::short);
     println!("{tally}\nin {:.1} s", start.elapsed().as_secs_f64());
     let mut seeds: Vec<u64> = tally.violations.iter().map(|(seed, _)| *seed).collect();
     seeds.dedup();

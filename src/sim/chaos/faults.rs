@@ -119,6 +119,7 @@ pub(super) enum Undo {
 impl Chaos {
     fn later(&mut self, in_ms: u64, undo: Undo) {
         self.undone += 1;
+        self.tell(format!("  until {:.3}: {undo:?}", (self.world.now_ms() + in_ms) as f64 / 1_000.0));
         self.undo.insert((self.world.now_ms() + in_ms, self.undone), (self.at, undo));
     }
 
@@ -270,6 +271,7 @@ impl Chaos {
                 let Some(node) = self.some_node() else { return false };
                 let away_ms = self.rng.u64(2_000..40_000);
                 self.world.reboot(&node, away_ms);
+                self.impaired.remove(&node);
                 true
             }
             "impaired" => {
@@ -291,7 +293,7 @@ impl Chaos {
                     not_after_ms: None,
                 };
                 self.world.ec2.schedule_events(&node, vec![event], now_abs);
-                self.announced.insert(node.clone());
+                self.booked.insert(node.clone());
                 let for_ms = self.rng.u64(30_000..120_000);
                 self.later(for_ms, Undo::Unschedule(node));
                 true
@@ -685,6 +687,7 @@ impl Chaos {
                 Some(State::Stopped) => {
                     self.world.ec2.start_instance(&node, now_ms);
                     self.announced.remove(&node);
+                    self.impaired.remove(&node);
                 }
                 Some(State::Stopping) => self.later(1_000, Undo::Start(node)),
                 _ => {}
@@ -714,7 +717,7 @@ impl Chaos {
             }
             Undo::Unschedule(node) => {
                 self.world.ec2.schedule_events(&node, Vec::new(), now_ms);
-                self.announced.remove(&node);
+                self.booked.remove(&node);
             }
             Undo::Terminate(node) => {
                 if self.announced.contains(&node) {
