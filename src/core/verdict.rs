@@ -587,7 +587,15 @@ fn alarm(node: &Node, case: Case<'_>, name: &str, problems: &mut Vec<String>) ->
 ///
 /// In order: a notice that was heard or remembered, its agent's word, an event that EC2 has scheduled. Each ends when the instance is
 /// launched anew, and by `undrain`.
-pub fn leaving(node: &Node, notice: Option<&Leaving>, undrained: Option<Undrained>, now: Time) -> Option<Leaving> {
+///
+/// `beating`: its heartbeat was seen to advance in this life, so that it is of this life, whatever its clock says.
+pub fn leaving(
+    node: &Node,
+    notice: Option<&Leaving>,
+    undrained: Option<Undrained>,
+    beating: bool,
+    now: Time,
+) -> Option<Leaving> {
     let undrained = undrained.or(node.health.as_ref().and_then(|health| health.undrained));
     let this_life = |at: Time| node.in_this_life(at);
     let after_undrain = |at: Time| undrained.is_none_or(|undrain| at > undrain.at);
@@ -603,7 +611,7 @@ pub fn leaving(node: &Node, notice: Option<&Leaving>, undrained: Option<Undraine
     }
     if let Some(beat) = &node.heartbeat
         && beat.status == BeatStatus::Leaving
-        && this_life(beat.at)
+        && (beating || this_life(beat.at))
         && undrained.and_then(|undrain| undrain.seq) != Some(beat.seq)
     {
         return Some(Leaving { kind: "agent".to_owned(), until: None, noticed: beat.at });

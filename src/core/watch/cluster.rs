@@ -10,7 +10,7 @@ use crate::core::decide::{
     self, AddressMemory, Decision, EXTERNAL, Kind, LOOSE_FOR, Question, Ruling, Since, is_stale, remembered,
 };
 use crate::core::log::Record;
-use crate::core::model::{AllocationId, Answer, InstanceId, InstanceState, ProbeTarget};
+use crate::core::model::{AllocationId, Answer, Failure, InstanceId, InstanceState, ProbeTarget};
 use crate::core::report::MoveReport;
 use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Taken};
 use crate::core::tags::{Check, Health, Keys, Leaving, MAX_MOVES_KEPT, State, Undrained, Verdict, plain};
@@ -261,6 +261,14 @@ impl Watched {
                 Some(memory) => memory,
                 None => self.nodes.entry(node.id.clone()).or_default(),
             };
+            if let (Some(before), Some(launched)) = (memory.launched, node.launched)
+                && before != launched
+            {
+                // What was learnt of it belongs to an earlier life.
+                memory.probes.clear();
+                memory.pulse = None;
+            }
+            memory.launched = node.launched.or(memory.launched);
             if let Some(beat) = &node.heartbeat {
                 memory.pulse = Some(Pulse::read(memory.pulse, beat, read_at(&node.id).unwrap_or(now)));
             }
@@ -281,13 +289,6 @@ impl Watched {
                 .filter_map(|(_, memory)| memory.pulse.map(|pulse| pulse.seen))
                 .max();
             let Some(memory) = self.nodes.get_mut(id) else { continue };
-            if let (Some(before), Some(launched)) = (memory.launched, node.launched)
-                && before != launched
-            {
-                // What was learnt of its service belongs to an earlier life.
-                memory.probes.clear();
-            }
-            memory.launched = node.launched.or(memory.launched);
             let policy = &self.cluster.policy;
             aim(node, memory, policy);
             for (check, probing) in &mut memory.probes {
@@ -326,10 +327,11 @@ impl Watched {
                 status_read,
             };
             let mut finding = verdict::judge(node, case, now);
-            finding.leaving = verdict::leaving(node, memory.notice.as_ref(), memory.undrained, now);
+            let beating = memory.pulse.is_some_and(|pulse| pulse.advanced);
+            finding.leaving = verdict::leaving(node, memory.notice.as_ref(), memory.undrained, beating, now);
             memory.overruled |= memory.undrained.is_some()
                 && finding.leaving.is_none()
-                && verdict::leaving(node, memory.notice.as_ref(), None, now).is_some();
+                && verdict::leaving(node, memory.notice.as_ref(), None, beating, now).is_some();
             if let Some(at) = finding.look_again {
                 around.looks.want_instances(at.max(now));
             }
@@ -426,7 +428,10 @@ impl Watched {
     fn rule(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
         let now = around.now;
         let facts = around.facts;
-        let nodes_read = [facts.instances_at, facts.statuses_at, facts.alarms_at].into_iter().flatten().min();
+        // What may be read, and has not been yet, is older than any move.
+        let denied = around.looks.status.error.as_ref().is_some_and(|error| error.failure == Failure::NotPermitted);
+        let statuses_read = facts.statuses_at.or((!denied).then(Time::default));
+        let nodes_read = [facts.instances_at, statuses_read, facts.alarms_at].into_iter().flatten().min();
         for address in &self.cluster.addresses {
             let memory = self.memory.entry(address.id.clone()).or_default();
             let gone = |id: &InstanceId| self.findings.get(id).is_some_and(|finding| finding.verdict == Verdict::Gone);

@@ -556,3 +556,20 @@ fn a_holder_that_is_starting_does_not_hold_up_a_sweep() {
     assert_eq!((scene.says(&told, 0).as_str(), scene.holder(0).as_str()), ("stay healthy", "A"));
     assert!(scene.now_ms() - began_ms < 10_000, "{} ms", scene.now_ms() - began_ms);
 }
+
+/// A heartbeat that advances is of this life, however wrong its clock: its goodbye is believed.
+#[test]
+fn a_goodbye_is_believed_though_the_nodes_clock_is_two_days_behind() {
+    let mut scene = Scene::pair();
+    let a = scene.node(A);
+    scene.start_agent(&a, 5_000, -172_800_000);
+    let now_ms = scene.now_ms();
+    scene.at(now_ms + 12_000, |world| {
+        let a = world.node(A);
+        if let Some(agent) = world.agents.get_mut(&a) {
+            agent.status = "leaving";
+        }
+    });
+    let told = scene.watch(40);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-leaving to B".to_owned(), "B".to_owned()));
+}

@@ -686,6 +686,27 @@ fn rule_8_a_crash_between_any_two_calls_is_finished_by_the_next_sweep() {
     assert!(finished, "it was let live at last");
 }
 
+/// Rule 9: a failback waits until status checks and scheduled events were read, too: the preferred node may be leaving.
+#[test]
+fn rule_9_no_failback_before_it_is_known_whether_the_preferred_node_leaves() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "failback=auto stable=0s");
+    scene.tag_node(B, "priority", "200");
+    let (b, a, now_ms) = (scene.node(B), scene.node(A), scene.epoch_ms());
+    let state = format!("holder={a} since={} from={b} why=holder-leaving moves=", scene.time_in(-5));
+    scene.tag_address(0, "state", &state);
+    let event = ScheduledEvent {
+        code: "system-maintenance".to_owned(),
+        description: "planned".to_owned(),
+        not_before_ms: Some(now_ms),
+        not_after_ms: None,
+    };
+    scene.ec2.schedule_events(&b, vec![event], now_ms);
+    scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeInstanceStatus));
+    scene.watch(30);
+    assert_eq!(scene.holder(0), "A");
+}
+
 /// Rule 9: a failback undoes neither a move by command nor one by others.
 #[test]
 fn rule_9_a_failback_never_undoes_a_move_by_hand() {
