@@ -182,7 +182,8 @@ impl Facts {
         self.tag(resource, key).is_some_and(|shown| shown == value) || overruled() == Some(value)
     }
 
-    fn tag(&self, resource: &str, key: &str) -> Option<&String> {
+    /// A tag as it was read, or written by this process.
+    pub fn tag(&self, resource: &str, key: &str) -> Option<&String> {
         let of_instance = self.instances.get(&InstanceId::from(resource)).map(|sighting| &sighting.tags);
         let of_address = || self.addresses.get(&AllocationId::from(resource)).map(|address| &address.tags);
         of_instance.or_else(of_address)?.get(key)

@@ -824,6 +824,7 @@ impl Chaos {
             .map(|id| NodeView {
                 id: id.clone(),
                 condition: self.condition(team, id),
+                by_alarm: team.alarm_on.as_ref() == Some(id),
                 impaired: self.impaired.contains(id),
                 announced: self.announced.contains(id),
                 scheduled: self.booked.contains(id),

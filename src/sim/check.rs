@@ -50,6 +50,8 @@ pub struct NodeView {
     pub id: Id,
     /// What its service is like.
     pub condition: Condition,
+    /// Whether it is bad because its alarm says so.
+    pub by_alarm: bool,
     /// Whether a status check is impaired.
     pub impaired: bool,
     /// Whether it was announced that it will stop, as far as anybody was told.
@@ -173,6 +175,7 @@ struct NodeTruth {
     condition: Steady<Condition>,
     /// How long it was good when it last ceased to be.
     was_good_ms: u64,
+    by_alarm: bool,
     running: Steady<bool>,
     member: Steady<bool>,
     /// Its mode is `active`.
@@ -193,7 +196,7 @@ struct AddressTruth {
     placed_ms: u64,
     /// When it came to its holder.
     came_ms: u64,
-    /// Whom watches took it from, and when.
+    /// Whom it was taken from, and when.
     taken: Vec<(Option<Id>, u64)>,
     cause: Cause,
     manual: Steady<bool>,
@@ -259,6 +262,13 @@ impl Checker {
         };
         this.look(ec2, views, now_ms);
         this
+    }
+
+    /// Somebody takes a node's announcement back by command.
+    pub fn undrained(&mut self, node: &Id, now_ms: u64) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.on_record.since_ms = now_ms;
+        }
     }
 
     /// Says what a caller was asked for; who is not named sweeps by itself.
@@ -331,6 +341,11 @@ impl Checker {
                     if node.condition.value == Condition::Good && view.condition != Condition::Good {
                         node.was_good_ms = now_ms.saturating_sub(node.condition.since_ms);
                     }
+                    // Bad in another way is to be found out anew.
+                    if node.by_alarm != view.by_alarm {
+                        node.by_alarm = view.by_alarm;
+                        node.condition.since_ms = now_ms;
+                    }
                     node.condition.update(view.condition, now_ms);
                     node.running.update(running, now_ms);
                     node.member.update(member, now_ms);
@@ -346,6 +361,7 @@ impl Checker {
                     let node = NodeTruth {
                         condition: Steady { value: view.condition, since_ms },
                         was_good_ms: 0,
+                        by_alarm: view.by_alarm,
                         running: Steady { value: running, since_ms },
                         member: Steady { value: member, since_ms },
                         active: Steady { value: active, since_ms },
@@ -430,9 +446,7 @@ impl Checker {
             if holder(&address.association) != holder(&placed.association) {
                 address.cause = placed.cause.clone();
                 address.came_ms = placed.at_ms;
-                if matches!(placed.cause, Cause::Call(_)) {
-                    address.taken.push((holder(&address.association), placed.at_ms));
-                }
+                address.taken.push((holder(&address.association), placed.at_ms));
             }
             address.association = placed.association.clone();
             address.placed_ms = placed.at_ms;
@@ -635,8 +649,9 @@ impl Checker {
         if by_checks {
             let within = |at_ms: u64| now_ms.saturating_sub(at_ms) + 2 * slack_ms < bounds.window_ms;
             // A watch that died before it could write it down has left no memory of it.
-            let known = |by: u32| by == caller || address.state.value.is_some();
-            let counts = |(at_ms, by): &&(u64, u32)| within(*at_ms) && !recent(*at_ms) && known(*by);
+            let told = address.state.value.as_deref().map(told_moves_ms).unwrap_or_default();
+            let known = |at_ms: u64, by: u32| by == caller || told.iter().any(|told| told.abs_diff(at_ms) <= slack_ms);
+            let counts = |(at_ms, by): &&(u64, u32)| within(*at_ms) && !recent(*at_ms) && known(*at_ms, *by);
             let remembered = address.counted.iter().filter(counts).count();
             // From probe to probe it may have become well unseen.
             let unseen_ms = slack_ms + bounds.paced_ms + bounds.interval_ms + bounds.timeout_ms;
@@ -663,6 +678,11 @@ impl Checker {
             .nodes
             .values()
             .any(|node| node.condition.value == Condition::Unclear || recent(node.condition.since_ms));
+        if role != Role::Auto
+            && let Some(address) = self.addresses.get_mut(&placed.allocation)
+        {
+            address.moves_since_disturbance = 0;
+        }
         if moves > allowed && !unclear {
             let text = format!("{who}: {moves} moves since the last disturbance at {}", self.disturbed_ms);
             self.object(now_ms, "too many moves", text);
@@ -901,6 +921,14 @@ fn was_there(ec2: &Ec2, allocation: &Id, holder: Option<&Id>, from_ms: u64, to_m
     let within = |it: &&Placed| it.allocation == *allocation && (from_ms..=to_ms).contains(&it.at_ms);
     there(ec2.association_at(allocation, from_ms))
         || ec2.history().iter().filter(within).any(|it| there(it.association.as_ref()))
+}
+
+/// The moves that a state tag tells of.
+fn told_moves_ms(state: &str) -> Vec<u64> {
+    let moves = state.split_once(" moves=").map_or("", |(_, moves)| moves).split('/');
+    let times = moves.filter_map(|time| humantime::parse_rfc3339(time).ok());
+    let since_1970 = times.filter_map(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+    since_1970.filter_map(|time| u64::try_from(time.as_millis()).ok()).collect()
 }
 
 /// Whether a private address of a node's primary interface is free.

@@ -7,6 +7,8 @@ set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=${MUTANTS_DIR:-$root/target/mutants}
 seeds=${MUTANTS_SEEDS:-1000}
+# Those in which long soaks have found what the first thousand do not.
+pinned=$(sed -n '/^const PINNED/,/];/p' "$root/tests/it/simulation.rs" | sed 1d | tr -cd '0-9,\n' | tr ',' ' ')
 mkdir -p "$work"
 export CARGO_TARGET_DIR="$work/target" CARGO_PROFILE_DEV_DEBUG=false
 
@@ -27,10 +29,14 @@ build() {
 # The first thing that is caught, in a line; nothing if nothing is.
 catch() {
     build --example soak
-    if ! "$CARGO_TARGET_DIR/debug/examples/soak" 1 "$seeds" 1 >"$work/soak.log"; then
-        grep -m 1 -E '^(BROKEN|never met)' "$work/soak.log" | cut -c 1-160
-        return 0
-    fi
+    for first in 1 $pinned; do
+        lives=1
+        [ "$first" = 1 ] && lives=$seeds
+        if ! "$CARGO_TARGET_DIR/debug/examples/soak" "$first" "$lives" 1 >"$work/soak.log"; then
+            grep -m 1 -E '^(BROKEN|never met)' "$work/soak.log" | cut -c 1-160
+            return 0
+        fi
+    done
     build --test it
     if ! cargo test --quiet --locked --no-default-features --test it -- model:: >"$work/model.log" 2>&1; then
         line=$(grep -m 1 -oE '(BROKEN in the model.*|[a-z]+: never met: .*|assertion .* failed: states of .*)' "$work/model.log" | cut -c 1-160)

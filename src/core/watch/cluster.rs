@@ -55,6 +55,8 @@ pub struct NodeMemory {
     pulse: Option<Pulse>,
     /// When it was launched, as far as was shown.
     launched: Option<Time>,
+    /// Since when it is known to run.
+    running_since: Option<Time>,
     pub gone_event: Option<(InstanceState, Time)>,
     pub notice: Option<Leaving>,
     pub undrained: Option<Undrained>,
@@ -256,6 +258,9 @@ impl Watched {
         self.findings.retain(|id, _| known.contains_key(id));
         self.since.retain(|id, _| known.contains_key(id));
         let read_at = |id: &InstanceId| around.facts.seen_at(id).or(around.facts.instances_at);
+        let first_read = around.first_read.unwrap_or(now);
+        // Who was there at the first reading has always been.
+        let appeared = if first_read == now { Time::default() } else { now };
         for node in self.cluster.nodes.values() {
             let memory = match self.nodes.get_mut(&node.id) {
                 Some(memory) => memory,
@@ -269,16 +274,14 @@ impl Watched {
                 memory.pulse = None;
             }
             memory.launched = node.launched.or(memory.launched);
+            let runs = node.state == Some(InstanceState::Running);
+            memory.running_since = if runs { memory.running_since.or(Some(appeared)) } else { None };
             if let Some(beat) = &node.heartbeat {
                 memory.pulse = Some(Pulse::read(memory.pulse, beat, read_at(&node.id).unwrap_or(now)));
             }
         }
-        let status_read = around.facts.statuses_at.is_some()
-            || around.looks.status.given_up
-            || around.first_read.is_some_and(|at| now >= at + STATUS_PATIENCE);
-        if !status_read && let Some(at) = around.first_read {
-            self.wake_at(at + STATUS_PATIENCE);
-        }
+        let statuses_asked = around.looks.status.asked;
+        let mut wake: Option<Time> = None;
         let ids: Vec<InstanceId> = self.cluster.nodes.keys().cloned().collect();
         for id in &ids {
             let Some(node) = self.cluster.nodes.get(id) else { continue };
@@ -289,6 +292,17 @@ impl Watched {
                 .filter_map(|(_, memory)| memory.pulse.map(|pulse| pulse.seen))
                 .max();
             let Some(memory) = self.nodes.get_mut(id) else { continue };
+            // One that has come since is in no answer yet.
+            let since = memory.running_since.unwrap_or(first_read);
+            let shown = statuses_asked.is_some_and(|at| at >= since) || around.facts.statuses.contains_key(id);
+            let patience_ends = since.max(first_read) + STATUS_PATIENCE;
+            let status_read = shown || around.looks.status.given_up || now >= patience_ends;
+            if !status_read {
+                wake = Some(wake.map_or(patience_ends, |wake: Time| wake.min(patience_ends)));
+                if statuses_asked.is_some() && !around.looks.status.busy() {
+                    around.looks.want_status(now);
+                }
+            }
             let policy = &self.cluster.policy;
             aim(node, memory, policy);
             for (check, probing) in &mut memory.probes {
@@ -375,6 +389,9 @@ impl Watched {
                 since.steady = now;
             }
             self.findings.insert(id.clone(), finding);
+        }
+        if let Some(at) = wake {
+            self.wake_at(at);
         }
     }
 
@@ -624,6 +641,14 @@ impl Watched {
         if written && let Some(node) = self.cluster.nodes.get_mut(id) {
             node.health = Some(health.clone());
         }
+    }
+
+    /// A health tag is not written after all: what it should say is decided afresh.
+    pub fn forget_recording(&mut self, id: &InstanceId) {
+        if let Some(memory) = self.nodes.get_mut(id) {
+            memory.recording = false;
+        }
+        self.dirty = true;
     }
 
     /// A state tag was written.

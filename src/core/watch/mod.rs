@@ -112,13 +112,25 @@ struct TagWrite {
 impl TagWrite {
     /// Takes out the resources that carry the tag already.
     fn written(&mut self, facts: &Facts) -> Option<TagWrite> {
-        let is = |resource: &str| facts.shows_tag(resource, &self.key, &self.value);
-        if !self.resources.iter().any(|resource| is(resource)) {
+        let (key, value) = (self.key.clone(), self.value.clone());
+        self.take_out(|resource, _| facts.shows_tag(resource, &key, &value))
+    }
+
+    /// Takes out, once it has been tried, what others have written over since it was decided on: it is decided afresh.
+    fn outdated(&mut self, facts: &Facts) -> Option<TagWrite> {
+        let (key, tried) = (self.key.clone(), self.tries > 0);
+        self.take_out(|resource, of| {
+            tried && matches!(of, Purpose::Health(.., before) if facts.tag(resource, &key) != before.as_ref())
+        })
+    }
+
+    fn take_out(&mut self, which: impl Fn(&str, &Purpose) -> bool) -> Option<TagWrite> {
+        let mut all = self.resources.iter().zip(&self.of);
+        if !all.any(|(resource, of)| which(resource, of)) {
             return None;
         }
         let all = std::mem::take(&mut self.resources).into_iter().zip(std::mem::take(&mut self.of));
-        let shown = |(resource, _): &(String, Purpose)| facts.shows_tag(resource, &self.key, &self.value);
-        let (out, left): (Vec<_>, Vec<_>) = all.partition(shown);
+        let (out, left): (Vec<_>, Vec<_>) = all.partition(|(resource, of): &(String, Purpose)| which(resource, of));
         (self.resources, self.of) = left.into_iter().unzip();
         let (resources, of): (Vec<_>, Vec<_>) = out.into_iter().unzip();
         let (key, value, tries) = (self.key.clone(), self.value.clone(), self.tries);
@@ -129,7 +141,8 @@ impl TagWrite {
 /// What a tag is written for; one for each resource.
 #[derive(Clone)]
 enum Purpose {
-    Health(ClusterName, InstanceId, Health),
+    /// With what stood there when it was decided on.
+    Health(ClusterName, InstanceId, Health, Option<String>),
     State(ClusterName, AllocationId, State),
     /// A command's own: the invocation has failed if it cannot be written.
     Command,
@@ -606,7 +619,8 @@ impl Watch {
             for (node, value, health) in wants.health {
                 let shared = watched.cluster.nodes.get(&node).is_some_and(|node| node.shared);
                 let key = self.settings.keys.health_of(shared.then_some(&name));
-                let purpose = Purpose::Health(name.clone(), node.clone(), health);
+                let before = self.facts.tag(node.as_str(), &key).cloned();
+                let purpose = Purpose::Health(name.clone(), node.clone(), health, before);
                 let same = self.tags.iter_mut().find(|(at, write)| {
                     *at <= now
                         && write.tries == 0
@@ -1029,6 +1043,16 @@ impl Watch {
             if let Some(done) = write.written(&self.facts) {
                 self.settle_tags(&done, true, now);
             }
+            if let Some(dropped) = write.outdated(&self.facts) {
+                for of in &dropped.of {
+                    if let Purpose::Health(name, node, ..) = of
+                        && let Some(watched) = self.clusters.get_mut(name)
+                    {
+                        watched.forget_recording(node);
+                        self.timers.insert((now, name.clone()));
+                    }
+                }
+            }
             if write.resources.is_empty() {
                 continue;
             }
@@ -1141,7 +1165,7 @@ impl Watch {
     fn settle_tags(&mut self, write: &TagWrite, written: bool, now: Time) {
         for of in &write.of {
             match of {
-                Purpose::Health(name, node, health) => {
+                Purpose::Health(name, node, health, _) => {
                     if let Some(watched) = self.clusters.get_mut(name) {
                         watched.recorded_health(node, health, written, now);
                         watched.dirty = true;

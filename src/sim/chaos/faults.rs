@@ -738,6 +738,10 @@ impl Chaos {
             }
             Undo::Active(node) if self.watched() && !resting && self.rng.bool() => {
                 self.invoke(&json!({"action": "undrain", "node": &*node}), 0, Role::Auto);
+                let now_ms = self.now_abs();
+                for team in &mut self.teams {
+                    team.checker.undrained(&node, now_ms);
+                }
                 // Where the command fails, a person helps.
                 self.later(10_000, Undo::Active(node));
             }

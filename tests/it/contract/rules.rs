@@ -79,6 +79,24 @@ fn rule_1_a_node_that_loses_its_tag_is_no_candidate_from_the_next_reading_on() {
     assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
 }
 
+/// Rule 1: a node that joins is no candidate before its status checks were read, too: the last answer knew nothing of it.
+#[test]
+fn rule_1_a_node_that_joins_is_no_candidate_before_its_status_was_read() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "ec2");
+    let (b, now_ms, epoch_ms) = (scene.node(B), scene.now_ms(), scene.epoch_ms());
+    scene.untag(&b, "cluster");
+    scene.ec2.set_status(&b, CheckKind::Application, Check::Impaired, epoch_ms);
+    scene.at(now_ms + 36_000, |world| {
+        let (a, b) = (world.node(A), world.node(B));
+        world.tag(&b, "cluster", "web");
+        world.tag(&a, "mode", "drain");
+    });
+    let told = scene.watch(50);
+    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+    assert!(scene.world.moves(&scene.address(0)).is_empty());
+}
+
 /// Rule 2: a healthy holder keeps the address though a better node is there: no failback unless the policy says so.
 #[test]
 fn rule_2_a_healthy_holder_keeps_the_address() {
