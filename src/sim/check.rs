@@ -486,7 +486,11 @@ impl Checker {
             .value
             .as_ref()
             .is_some_and(|text| from.as_ref().is_some_and(|id| text.starts_with(&format!("holder={id} "))));
-        let taken_for_stale = just_left && !on_record;
+        let just_recorded = from.as_ref().is_some_and(|from| {
+            let text = address.state.value.as_deref().unwrap_or_default();
+            text.contains(&format!(" from={from} ")) && address.state.since_ms + SETTLING_MS + slack_ms > now_ms
+        });
+        let taken_for_stale = (just_left || just_recorded) && !on_record;
         // Who forges or wipes the memory of a move a moment ago has another node taken for the holder.
         let forged = self.memory_lost_ms + SETTLING_MS + slack_ms > now_ms;
         let edited = self.memory_lost_ms + WATCH_LIFE_MS > now_ms;

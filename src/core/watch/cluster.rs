@@ -260,7 +260,8 @@ impl Watched {
         let read_at = |id: &InstanceId| around.facts.seen_at(id).or(around.facts.instances_at);
         let first_read = around.first_read.unwrap_or(now);
         // Who was there at the first reading has always been.
-        let appeared = if first_read == now { Time::default() } else { now };
+        let first = self.findings.is_empty() && now.since(first_read) < STATUS_PATIENCE;
+        let appeared = if first { Time::default() } else { now };
         for node in self.cluster.nodes.values() {
             let memory = match self.nodes.get_mut(&node.id) {
                 Some(memory) => memory,
