@@ -91,6 +91,11 @@ impl Routine {
         self.want(now);
     }
 
+    /// Whether the last try failed.
+    pub fn failing(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Whether an answer is on its way.
     pub fn busy(&self) -> bool {
         self.in_flight.is_some()

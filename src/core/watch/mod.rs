@@ -725,7 +725,7 @@ impl Watch {
         let before = address.and_then(|address| remembered(address, memory));
         // Another invocation has made the same move at the same time, and recorded it: it counts once.
         let recorded = before.filter(|state| {
-            let alike = state.holder == plan.to && plan.why != Why::Manual;
+            let alike = state.holder == plan.to && plan.why != Why::Manual && moving.known != Some(state.since);
             let same = state.from == plan.from && moving.began.since(state.since) < decide::SETTLING;
             // Or brought it there from elsewhere, since this one was begun.
             let since = state.since >= moving.began.whole_second();
@@ -875,7 +875,7 @@ impl Watch {
             self.looks.set_urgent(true);
             return;
         }
-        if nodes_outdated && self.looks.instances.error.is_none() {
+        if nodes_outdated && !self.looks.instances.failing() {
             // Whoever was gone may be back, and whoever could take it may not any more. While EC2 does not answer, nothing waits for that.
             self.looks.want_instances(now);
             self.looks.set_urgent(true);
@@ -950,9 +950,10 @@ impl Watch {
         let returns = decide::is_stale(&Holder::Node(plan.to.clone()), state, now);
         let stale = |of: &&State| of.from.clone().is_some_and(|from| decide::is_stale(&Holder::Node(from), state, now));
         let before = state.filter(stale).and_then(|state| state.from.clone());
+        let known = state.map(|state| state.since);
         let moving = watched.moving.entry(id.clone()).or_insert_with(|| {
             self.moves_open += 1;
-            Moving { returns, before, ..Moving::new(plan, now, detect) }
+            Moving { returns, before, known, ..Moving::new(plan, now, detect) }
         });
         moving.plan.slot = slot.clone();
         moving.sent(act_id);

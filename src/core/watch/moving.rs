@@ -61,6 +61,8 @@ pub struct Moving {
     pub returns: bool,
     /// Who held it before it came, moments ago, to whom it is to leave: a read that shows that one is older still, and tells nothing.
     pub before: Option<InstanceId>,
+    /// Of when the last move on record was when this one was begun: a record that is no newer tells of another.
+    pub known: Option<Time>,
 }
 
 /// What a reading means for a move.
@@ -89,6 +91,7 @@ impl Moving {
             phase: Phase::Waiting { not_before: now },
             returns: false,
             before: None,
+            known: None,
         }
     }
 

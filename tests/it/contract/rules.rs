@@ -725,6 +725,30 @@ fn rule_9_no_failback_before_it_is_known_whether_the_preferred_node_leaves() {
     assert_eq!(scene.holder(0), "A");
 }
 
+/// Rule 9: a move to the same node as the last, from nobody again, is a move of its own: `stable` counts from it.
+#[test]
+fn rule_9_a_second_rescue_to_the_same_node_begins_stable_anew() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "failback=auto stable=20s");
+    scene.tag_node(A, "priority", "200");
+    scene.refuse(A);
+    let now_ms = scene.now_ms();
+    scene.at(now_ms + 2_000, |world| world.service(&world.node(A), SERVES));
+    scene.at(now_ms + 3_000, |world| world.tag(&world.node(A), "mode", "drain"));
+    scene.at(now_ms + 22_000, |world| world.tag(&world.node(A), "mode", "active"));
+    for at_ms in [6_300, 16_300] {
+        scene.at(now_ms + at_ms, |world| {
+            let (address, at_ms) = (world.address(0), START_MS + world.now_ms());
+            world.ec2.move_by_hand(&address, Place::Nowhere, at_ms);
+        });
+    }
+    scene.watch(55);
+    let moves = scene.world.moves(&scene.address(0));
+    let to: Vec<Option<usize>> = moves.iter().map(|(_, to)| *to).collect();
+    assert_eq!(to, [Some(B), None, Some(B), None, Some(B), Some(A)], "{moves:?}");
+    assert!(moves[5].0 >= moves[4].0 + 20_000, "{moves:?}");
+}
+
 /// Rule 9: a failback undoes neither a move by command nor one by others.
 #[test]
 fn rule_9_a_failback_never_undoes_a_move_by_hand() {
