@@ -598,7 +598,8 @@ impl Watched {
                 continue;
             }
             let old = node.health.as_ref();
-            let overruling = memory.undrained.filter(|_| memory.overruled);
+            // What put an end to an announcement says nothing of a later life.
+            let overruling = memory.undrained.filter(|it| memory.overruled && node.in_this_life(it.at));
             let undrained =
                 overruling.or(old.and_then(|health| health.undrained)).filter(|undrain| node.in_this_life(undrain.at));
             let same = old.is_some_and(|old| {

@@ -48,6 +48,8 @@ fn rule_1_memory_makes_no_candidate() {
 #[test]
 fn rule_1_a_node_that_was_started_anew_is_asked_anew() {
     let mut scene = Scene::pair();
+    // EC2 answers sooner than the nodes do.
+    scene.network_ms = 300;
     let now_ms = scene.now_ms();
     scene.ec2.settings.stopping_ms = 1_000;
     scene.ec2.settings.pending_ms = 1_000;
