@@ -30,24 +30,21 @@ pub fn log_log(x_name: &str, lines: &[(&str, Vec<(f64, f64)>)]) -> String {
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n"
     );
     let powers = |low: f64, high: f64| (low as i32..=high as i32).map(|power| 10_f64.powi(power));
-    for value in powers(x_low, x_high) {
+    // A line across the picture at each power of ten, and its number beside it.
+    let mut tick = |line: String, value: f64, at: (f64, f64), anchor: &str| {
+        let (left, top) = at;
         let _ = writeln!(
             svg,
-            "<path d=\"M{0:.1} {TOP}V{1:.1}\" stroke=\"#ddd\"/><text x=\"{0:.1}\" y=\"{2:.1}\" text-anchor=\"middle\">{value}</text>",
-            x(value),
-            HEIGHT - BOTTOM,
-            HEIGHT - BOTTOM + 16.0
+            "<path d=\"{line}\" stroke=\"#ddd\"/><text x=\"{left:.1}\" y=\"{top:.1}\" text-anchor=\"{anchor}\">{value}</text>"
         );
+    };
+    for value in powers(x_low, x_high) {
+        let line = format!("M{:.1} {TOP}V{:.1}", x(value), HEIGHT - BOTTOM);
+        tick(line, value, (x(value), HEIGHT - BOTTOM + 16.0), "middle");
     }
     for value in powers(y_low, y_high) {
-        let _ = writeln!(
-            svg,
-            "<path d=\"M{LEFT} {0:.1}H{1:.1}\" stroke=\"#ddd\"/><text x=\"{2:.1}\" y=\"{3:.1}\" text-anchor=\"end\">{value}</text>",
-            y(value),
-            WIDTH - RIGHT,
-            LEFT - 6.0,
-            y(value) + 4.0
-        );
+        let line = format!("M{LEFT} {:.1}H{:.1}", y(value), WIDTH - RIGHT);
+        tick(line, value, (LEFT - 6.0, y(value) + 4.0), "end");
     }
     let _ = writeln!(
         svg,

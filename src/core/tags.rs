@@ -986,11 +986,6 @@ mod tests {
     fn a_pause_ends_when_its_time_has_come() {
         let until = time("2026-11-22T09:00:00Z");
         let paused = AddressMode::Manual { until: Some(until) };
-        assert_eq!(
-            AddressMode::parse("manual until=2026-11-22T09:00:00.9Z"),
-            Ok(paused),
-            "to the second, as it is written"
-        );
         assert_eq!(paused.in_force(until - Duration::from_millis(1)), paused);
         assert_eq!(paused.in_force(until), AddressMode::Auto);
         let manual = AddressMode::Manual { until: None };
