@@ -222,7 +222,16 @@ impl Prepared {
     pub fn decide(&self) -> usize {
         let (taken, memory) = (Taken::new(&self.occupancy, None), BTreeMap::new());
         let each = self.clusters.iter().map(|(cluster, findings, since)| {
-            decide(Question { cluster, findings, since, memory: &memory, taken: &taken, manual: false, now: self.now })
+            decide(Question {
+                cluster,
+                findings,
+                since,
+                memory: &memory,
+                taken: &taken,
+                facts_from: self.now,
+                manual: false,
+                now: self.now,
+            })
         });
         each.map(|rulings| rulings.iter().filter(|ruling| ruling.plan.is_some()).count()).sum()
     }
@@ -261,6 +270,7 @@ fn finding(node: &snapshot::Node, cluster: &Cluster, holder: &Option<InstanceId>
         pulse: None,
         peers_pulse: None,
         read_at: Some(now),
+        answered_at: Some(now),
         alarms: None,
         alarms_failed: false,
         gone_event: None,

@@ -174,8 +174,6 @@ pub struct AddressMemory {
     pub state: Option<State>,
     /// The node that held it when this invocation first saw it, where no state said so.
     pub first_holder: Option<InstanceId>,
-    /// When the nodes, their status checks and alarms were last read, the oldest of these: what happened to them since is not known.
-    pub nodes_read: Option<Time>,
     /// Nodes that EC2 refused in this invocation, and why.
     pub refused: BTreeMap<InstanceId, String>,
     /// Set once the address can't be moved in this invocation at all.
@@ -226,6 +224,8 @@ pub struct Question<'a> {
     pub memory: &'a BTreeMap<AllocationId, AddressMemory>,
     /// Which private addresses are taken, moves on their way included.
     pub taken: &'a Taken<'a>,
+    /// When the nodes, their status checks and alarms were asked for last, the oldest of these: what happened since is not known.
+    pub facts_from: Time,
     /// `EIPWATCH_MODE=manual`.
     pub manual: bool,
     /// The present.
@@ -258,8 +258,8 @@ pub struct Ruling {
     pub pending: bool,
     /// When it has to be asked again although nothing new was seen.
     pub again_at: Option<Time>,
-    /// From when on a reading of nodes is waited for.
-    pub nodes_wanted: Option<Time>,
+    /// Nodes, their status checks and alarms are to be read then, or later.
+    pub reading_wanted: Option<Time>,
     /// The move, if it is one and may be made.
     pub plan: Option<Plan>,
     /// Who could take the address now, the best first.
@@ -469,7 +469,7 @@ impl<'a> Asked<'a> {
             decision,
             pending: false,
             again_at: None,
-            nodes_wanted: None,
+            reading_wanted: None,
             plan: None,
             candidates: rated.iter().filter(|rated| rated.slot.is_ok()).map(|rated| rated.node.id.clone()).collect(),
         }
@@ -608,15 +608,21 @@ impl<'a> Asked<'a> {
         let node = self.question.cluster.nodes.get(holder);
         let who = self.label(holder);
         let drained = node.is_some_and(|node| node.mode == NodeMode::Drain);
-        let by_reading = finding.leaving.is_some() || drained || finding.by_reading;
-        let outdated = self.nodes_outdated(state).filter(|_| by_reading);
+        let may_be_old = finding.leaving.is_some() || drained || finding.by_reading;
+        let before_the_move = self.known_before_the_move(state).filter(|_| may_be_old);
         let mut ruling = if finding.verdict == Verdict::Gone {
             let how = finding.evidence.first().map(|evidence| evidence.text.clone()).unwrap_or_default();
             self.rescue(Some(holder), Why::HolderGone, format!("{who}, which holds {ip}, is gone ({how})"), &rated)
-        } else if let Some(at) = outdated.filter(|at| now.since(*at) < SETTLING) {
+        } else if let Some(at) = before_the_move.filter(|at| now.since(*at) < SETTLING) {
             // Whoever moved it here knew more of its nodes.
             let text = format!("{ip} was moved to {who} after its nodes were read: they are read again.");
-            Ruling { pending: true, nodes_wanted: Some(at), ..self.stay(Why::Settling, text, &rated) }
+            Ruling {
+                pending: true,
+                reading_wanted: Some(at),
+                // If they cannot be, it is decided without.
+                again_at: Some(at + SETTLING),
+                ..self.stay(Why::Settling, text, &rated)
+            }
         } else if let Some(leaving) = &finding.leaving {
             let until = leaving.until.map(|until| format!(", {until}")).unwrap_or_default();
             self.evict(
@@ -787,10 +793,9 @@ impl<'a> Asked<'a> {
 
     /// Whether the nodes were last read before the last move, which may have been made for something that is so since; and from when on a
     /// reading shows it. Times in tags are whole seconds.
-    fn nodes_outdated(&self, state: Option<&State>) -> Option<Time> {
+    fn known_before_the_move(&self, state: Option<&State>) -> Option<Time> {
         let shown_from = last_move(state, self.question.now)? + Duration::from_secs(1);
-        let read = self.memory()?.nodes_read?;
-        (read < shown_from).then_some(shown_from)
+        (self.question.facts_from < shown_from).then_some(shown_from)
     }
 
     /// Whether the moves within the window are used up, in words.
@@ -879,8 +884,8 @@ impl<'a> Asked<'a> {
         let slot = one.slot.as_ref().ok()?.clone();
         let healthy_since = self.question.since.get(&one.node.id)?.verdict;
         // What moved it may have been something about the preferred node.
-        if let Some(at) = self.nodes_outdated(state) {
-            return Some(Ruling { nodes_wanted: Some(at), ..stay.clone() });
+        if let Some(at) = self.known_before_the_move(state) {
+            return Some(Ruling { reading_wanted: Some(at), ..stay.clone() });
         }
         let moved = last_move(state, now);
         let ready_at = moved.map_or(healthy_since, |moved| moved.max(healthy_since)) + policy.stable;

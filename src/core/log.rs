@@ -289,16 +289,14 @@ impl Before {
                 (new.chunks(MAX_RESOURCES_PER_LINE).map(|part| Seen::Addresses(part.to_vec())).collect(), gone, known)
             }
             Before::Instances(old, known) => {
-                let (new, mut gone) = differing(&old, &facts.instances);
-                differs = !new.is_empty();
-                // One that the answer has left out is kept for a while, but gone from the answer.
-                let left_out = |id: &&InstanceId| {
-                    let missing = |of: &BTreeMap<InstanceId, _>| {
-                        of.get(*id).is_some_and(|it: &std::sync::Arc<Sighting>| it.missing)
-                    };
-                    missing(&facts.instances) && !missing(&old)
+                let (new, forgotten) = differing(&old, &facts.instances);
+                differs = !(new.is_empty() && forgotten.is_empty());
+                // One that an answer leaves out is kept for a while, but gone from the answer.
+                let shown = |of: &BTreeMap<InstanceId, std::sync::Arc<Sighting>>, id: &InstanceId| {
+                    of.get(id).is_some_and(|sighting| !sighting.missing)
                 };
-                gone.extend(facts.instances.keys().filter(left_out).map(ToString::to_string));
+                let gone = old.keys().filter(|id| shown(&old, id) && !shown(&facts.instances, id));
+                let gone = gone.map(ToString::to_string).collect();
                 let new: Vec<_> = new
                     .into_iter()
                     .filter_map(|sighting| sighting.described.then(|| sighting.instance.as_deref().cloned())?)

@@ -361,6 +361,8 @@ pub struct Node {
     pub state: Option<InstanceState>,
     /// The last answer left it out: nothing is known of it, whatever its probes say.
     pub missing: bool,
+    /// Whether EC2 has shown anything of it yet, if only its tags: a holder that lost its own has to be asked for by id first.
+    pub shown: bool,
     /// When it was last launched or started.
     pub launched: Option<Time>,
     /// Its mode.
@@ -715,6 +717,7 @@ impl Reader<'_> {
             zone: instance.zone.clone(),
             state: sighting.described.then_some(instance.state),
             missing: sighting.missing,
+            shown: self.facts.instances.contains_key(id),
             launched: instance.launched,
             mode,
             priority,

@@ -310,6 +310,8 @@ pub struct Case<'a> {
     pub peers_pulse: Option<Time>,
     /// When the node was last read.
     pub read_at: Option<Time>,
+    /// When DescribeInstances last answered, whether it showed the node or not.
+    pub answered_at: Option<Time>,
     /// CloudWatch's answers; `None`: it has not answered yet.
     pub alarms: Option<&'a BTreeMap<String, Alarm>>,
     /// Whether CloudWatch was given up on.
@@ -372,8 +374,8 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
     let mut problems = Vec::new();
     let impaired: Vec<&str> = node.status.as_ref().map(|status| status.impaired()).unwrap_or_default();
     let event = case.gone_event.filter(|(_, at)| {
-        // Of which life it tells is not known before EC2 has said when that began.
-        let in_this_life = node.launched.is_some() && node.in_this_life(*at);
+        // Of which life it tells is not known of a node that has yet to be shown.
+        let in_this_life = node.shown && node.in_this_life(*at);
         now.since(*at) < GONE_EVENT_BELIEVED && at.since(now) < GONE_EVENT_BELIEVED && in_this_life
     });
     let gone = match (node.state, event) {
@@ -543,8 +545,11 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
         }
         let again = pulse.seen + beat.every + SECOND_LOOK_AFTER;
         if read_at < again {
-            let text = format!("number {} of {}: a second look follows", beat.seq, beat.at);
-            return Beat { look_again: Some(again), ..say(None, text) };
+            // An answer that has come since without showing the node was the second look: a third would tell no more.
+            let due = case.answered_at.unwrap_or(read_at) < again;
+            let follows = if due { "a second look follows" } else { "EC2 does not show the node any more" };
+            let text = format!("number {} of {}: {follows}", beat.seq, beat.at);
+            return Beat { look_again: due.then_some(again), ..say(None, text) };
         }
     }
     let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));

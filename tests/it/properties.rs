@@ -240,7 +240,6 @@ fn memory() -> impl Strategy<Value = AddressMemory> {
             loose_since: loose_since.map(|since| ("eni-98".into(), since)),
             order: order.map(|(to, force)| Order { to, force }),
             first_holder: None,
-            ..AddressMemory::default()
         })
 }
 
@@ -306,6 +305,7 @@ impl Given {
             since: &self.since,
             memory: &self.memory,
             taken: &Taken::new(&occupancy, None),
+            facts_from: now(),
             manual: self.manual,
             now: now(),
         });

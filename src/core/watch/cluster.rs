@@ -257,7 +257,7 @@ impl Watched {
         self.nodes.retain(|id, _| known.contains_key(id));
         self.findings.retain(|id, _| known.contains_key(id));
         self.since.retain(|id, _| known.contains_key(id));
-        let read_at = |id: &InstanceId| around.facts.seen_at(id).or(around.facts.instances_at);
+        let read_at = |id: &InstanceId| around.facts.seen_at(id);
         let first_read = around.first_read.unwrap_or(now);
         // Who was there at the first reading has always been.
         let first = self.findings.is_empty() && now.since(first_read) < STATUS_PATIENCE;
@@ -273,6 +273,9 @@ impl Watched {
                 // What was learnt of it belongs to an earlier life.
                 memory.probes.clear();
                 memory.pulse = None;
+                memory.verdict = None;
+                memory.running_since = None;
+                self.since.remove(&node.id);
             }
             memory.launched = node.launched.or(memory.launched);
             let runs = node.state == Some(InstanceState::Running);
@@ -293,16 +296,14 @@ impl Watched {
                 .filter_map(|(_, memory)| memory.pulse.map(|pulse| pulse.seen))
                 .max();
             let Some(memory) = self.nodes.get_mut(id) else { continue };
-            // One that has come since is in no answer yet.
-            let since = memory.running_since.unwrap_or(first_read);
-            let shown = statuses_asked.is_some_and(|at| at >= since) || around.facts.statuses.contains_key(id);
+            // One that runs since later is in no answer yet.
+            let since = memory.running_since.unwrap_or_default();
+            let shown = statuses_asked.is_some_and(|at| at >= since);
             let patience_ends = since.max(first_read) + STATUS_PATIENCE;
             let status_read = shown || around.looks.status.given_up || now >= patience_ends;
             if !status_read {
                 wake = Some(wake.map_or(patience_ends, |wake: Time| wake.min(patience_ends)));
-                if statuses_asked.is_some() && !around.looks.status.busy() {
-                    around.looks.want_status(now);
-                }
+                around.looks.want_status(since);
             }
             let policy = &self.cluster.policy;
             aim(node, memory, policy);
@@ -334,6 +335,7 @@ impl Watched {
                 pulse: memory.pulse,
                 peers_pulse,
                 read_at: read_at(id),
+                answered_at: around.facts.instances_at,
                 alarms: around.facts.alarms_at.is_some().then_some(&around.facts.alarms),
                 alarms_failed: around.looks.alarms.given_up,
                 gone_event: memory.gone_event,
@@ -354,8 +356,9 @@ impl Watched {
             if before != Some(finding.verdict)
                 && (finding.settled || finding.verdict == Verdict::Suspect || before.is_some())
             {
-                let remembered =
-                    node.health.as_ref().filter(|health| before.is_none() && health.verdict == finding.verdict);
+                let remembered = node.health.as_ref().filter(|health| {
+                    before.is_none() && health.verdict == finding.verdict && node.in_this_life(health.since)
+                });
                 let since = match (self.since.get(id), remembered) {
                     // A doubt that came to nothing leaves the verdict as old as it was, but no longer steady.
                     (Some(old), _) if back_from_doubt(before, finding.verdict) => {
@@ -445,11 +448,19 @@ impl Watched {
 
     fn rule(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
         let now = around.now;
-        let facts = around.facts;
+        let looks = &around.looks;
         // What may be read, and has not been yet, is older than any move.
-        let denied = around.looks.status.error.as_ref().is_some_and(|error| error.failure == Failure::NotPermitted);
-        let statuses_read = facts.statuses_at.or((!denied).then(Time::default));
-        let nodes_read = [facts.instances_at, statuses_read, facts.alarms_at].into_iter().flatten().min();
+        let denied = looks.status.error.as_ref().is_some_and(|error| error.failure == Failure::NotPermitted);
+        let has_alarms = self
+            .cluster
+            .nodes
+            .values()
+            .flat_map(|node| node.checks.iter())
+            .any(|check| matches!(check, Check::Alarm(_)));
+        let statuses_from = looks.status.asked.or((!denied).then(Time::default));
+        let alarms_from = looks.alarms.asked.filter(|_| has_alarms);
+        let facts_from =
+            [looks.instances.asked, statuses_from, alarms_from].into_iter().flatten().min().unwrap_or_default();
         for address in &self.cluster.addresses {
             let memory = self.memory.entry(address.id.clone()).or_default();
             let gone = |id: &InstanceId| self.findings.get(id).is_some_and(|finding| finding.verdict == Verdict::Gone);
@@ -461,7 +472,6 @@ impl Watched {
                 }
                 _ => false,
             };
-            memory.nodes_read = nodes_read;
             memory.rescue_since = if needs_rescue { memory.rescue_since.or(Some(now)) } else { None };
             match &address.holder {
                 Holder::Loose(interface, read) => {
@@ -475,10 +485,6 @@ impl Watched {
                         if around.facts.addresses_at.is_none_or(|at| at < again) {
                             around.looks.want_addresses(again.max(now));
                         }
-                        // Who may take it then is not decided by what was so now.
-                        if around.facts.instances_at.is_none_or(|at| at < again) {
-                            around.looks.want_instances(again.max(now));
-                        }
                     }
                 }
                 Holder::Unclear(interface) => around.looks.want_interface(interface, now),
@@ -491,20 +497,12 @@ impl Watched {
             since: &self.since,
             memory: &self.memory,
             taken: around.taken,
+            facts_from,
             manual: around.manual,
             now,
         });
-        if let Some(at) = self.rulings.iter().filter_map(|ruling| ruling.nodes_wanted).max() {
-            let older = |read: Option<Time>| read.is_none_or(|read| read < at);
-            if older(facts.instances_at) {
-                around.looks.want_instances(at.max(now));
-            }
-            if older(facts.statuses_at) && !around.looks.status.given_up {
-                around.looks.want_status(at.max(now));
-            }
-            if older(facts.alarms_at) && !around.looks.alarms.given_up {
-                around.looks.want_alarms_again(at.max(now));
-            }
+        if let Some(at) = self.rulings.iter().filter_map(|ruling| ruling.reading_wanted).max() {
+            around.looks.want_of_nodes(at, has_alarms);
         }
         let about_to_fail =
             self.cluster.addresses.iter().any(|address| {
@@ -526,8 +524,10 @@ impl Watched {
             }
             let address = self.cluster.addresses.iter().find(|address| &address.id == id);
             let holder = address.and_then(|address| self.holder_now(address, now));
+            let shown = address.and_then(|address| address.holder.instance());
             if let Some(from) = self.intended.remove(id)
                 && from != holder
+                && from.as_ref() != shown
             {
                 // Decided on an older reading than the one before the move.
                 let decision = moved_elsewhere(holder.as_ref());

@@ -60,7 +60,11 @@ pub struct Routine {
 }
 
 impl Routine {
+    /// An answer that is asked for at `at` or later; one that is on its way may be that.
     fn want(&mut self, at: Time) {
+        if self.in_flight.is_some_and(|(_, asked)| asked >= at) {
+            return;
+        }
         let at = self.held_until.map_or(at, |until| at.max(until));
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
@@ -236,10 +240,12 @@ impl Looks {
         self.alarm_names = names;
     }
 
-    /// Asks for alarms no later than `at`, if there are any to ask for.
-    pub fn want_alarms_again(&mut self, at: Time) {
-        if !self.alarm_names.is_empty() {
-            self.alarms.want(at);
+    /// Has all that tells of nodes asked for at `at` or later, where it has not been. What is given up comes at its own pace.
+    pub fn want_of_nodes(&mut self, at: Time, alarms: bool) {
+        for (routine, wanted) in [(&mut self.instances, true), (&mut self.status, true), (&mut self.alarms, alarms)] {
+            if wanted && !routine.given_up && routine.asked.is_none_or(|asked| asked < at) {
+                routine.want(at);
+            }
         }
     }
 

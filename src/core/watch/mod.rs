@@ -116,11 +116,17 @@ impl TagWrite {
         self.take_out(|resource, _| facts.shows_tag(resource, &key, &value))
     }
 
-    /// Takes out, once it has been tried, what others have written over since it was decided on: it is decided afresh.
-    fn outdated(&mut self, facts: &Facts) -> Option<TagWrite> {
-        let (key, tried) = (self.key.clone(), self.tries > 0);
-        self.take_out(|resource, of| {
-            tried && matches!(of, Purpose::Health(.., before) if facts.tag(resource, &key) != before.as_ref())
+    /// Takes out what others have written over since it was decided on: it is decided afresh.
+    fn outdated(
+        &mut self,
+        facts: &Facts,
+        newest: impl Fn(&ClusterName, &AllocationId) -> Option<Time>,
+    ) -> Option<TagWrite> {
+        let key = self.key.clone();
+        self.take_out(|resource, of| match of {
+            Purpose::Health(.., before) => facts.tag(resource, &key) != before.as_ref(),
+            Purpose::State(name, id, state) => newest(name, id).is_some_and(|newest| newest > state.since),
+            Purpose::Command | Purpose::Force(_) => false,
         })
     }
 
@@ -314,6 +320,8 @@ impl Watch {
             Input::Stop => {
                 self.stopped = true;
                 self.ends = self.ends.min(now);
+                // What waits to be sent is not sent any more.
+                self.wake_all(now);
             }
         }
     }
@@ -384,7 +392,7 @@ impl Watch {
         self.ask(now);
         let over = now >= self.ends;
         let unread = self.first_read.is_none();
-        if self.stopped && !unread && self.moves_open == 0 && self.doing.is_empty() && self.tags.is_empty() {
+        if self.stopped && self.moves_open == 0 && self.doing.is_empty() && self.tags.is_empty() {
             self.finish(now);
             return;
         }
@@ -474,13 +482,13 @@ impl Watch {
         let first = self.first_read.is_none();
         self.first_read.get_or_insert(now);
         self.occupancy = self.facts.occupancy();
-        let occupancy = &self.occupancy;
-        // Who is seen at a third place needs the reserved one no longer.
+        let places: BTreeMap<&AllocationId, &Slot> = self.occupancy.iter().map(|(slot, by)| (by, slot)).collect();
+        let clusters = &self.clusters;
+        // Who has moved on to a third place needs the reserved one no longer.
         self.reserved.retain(|slot, reservation| {
-            let third = |(at, by): (&Slot, &AllocationId)| {
-                *by == reservation.by && at != slot && reservation.from.as_ref() != Some(at)
-            };
-            !occupancy.iter().any(third)
+            let moving = || clusters.values().any(|watched| watched.moving.contains_key(&reservation.by));
+            let third = |at: &&&Slot| **at != slot && reservation.from.as_ref() != Some(**at);
+            places.get(&reservation.by).filter(third).is_none() || moving()
         });
         let (mut found, problems) = snapshot::clusters(&self.facts, &self.settings.keys);
         if self.command.is_some()
@@ -709,6 +717,11 @@ impl Watch {
                     Progress::Never(error) => self.ended(watched, &id, Some(error), false, now),
                     Progress::Elsewhere(holder) => self.moved_elsewhere(watched, &id, holder.as_ref(), now),
                 },
+                Phase::Waiting { .. } if self.stopped => {
+                    let error = moving.error.clone().map_or_else(String::new, |error| format!("{error}; then "));
+                    let error = format!("{error}the watch was stopped before it was sent again");
+                    self.ended(watched, &id, Some(error), false, now);
+                }
                 Phase::Waiting { not_before } if now < not_before => {
                     self.timers.insert((not_before, watched.cluster.name.clone()));
                 }
@@ -725,7 +738,7 @@ impl Watch {
         let before = address.and_then(|address| remembered(address, memory));
         // Another invocation has made the same move at the same time, and recorded it: it counts once.
         let recorded = before.filter(|state| {
-            let alike = state.holder == plan.to && plan.why != Why::Manual && moving.known != Some(state.since);
+            let alike = state.holder == plan.to && plan.why != Why::Manual && moving.last_recorded != Some(state.since);
             let same = state.from == plan.from && moving.began.since(state.since) < decide::SETTLING;
             // Or brought it there from elsewhere, since this one was begun.
             let since = state.since >= moving.began.whole_second();
@@ -778,11 +791,11 @@ impl Watch {
         let report = moving.report(error, benign, now);
         let memory = watched.memory.entry(id.clone()).or_default();
         if report.ok {
-            if let Some(reservation) = self.reserved.get_mut(&moving.plan.slot) {
+            if let Some(reservation) = self.reserved.get_mut(&moving.plan.slot).filter(|of| of.by == *id) {
                 reservation.until = now + decide::SETTLING;
             }
         } else {
-            self.reserved.remove(&moving.plan.slot);
+            self.reserved.retain(|_, reservation| reservation.by != *id);
             if !benign && moving.plan.why == Why::Manual {
                 // A command is tried to its end once, not again and again.
                 memory.order = None;
@@ -800,7 +813,9 @@ impl Watch {
     }
 
     fn moved_elsewhere(&mut self, watched: &mut Watched, id: &AllocationId, holder: Option<&InstanceId>, now: Time) {
-        let Some(moving) = watched.moving.get(id) else { return };
+        if !watched.moving.contains_key(id) {
+            return;
+        }
         let decision = cluster::moved_elsewhere(holder);
         self.out.push(Effect::Log(Record::Decision {
             at: now,
@@ -808,13 +823,8 @@ impl Watch {
             address: id.clone(),
             decision: decision.clone(),
         }));
-        let sent = moving.tries > 0;
         watched.memory.entry(id.clone()).or_default().order = None;
-        if sent {
-            self.ended(watched, id, Some(decision.text.clone()), true, now);
-        } else if watched.moving.remove(id).is_some() {
-            self.moves_open = self.moves_open.saturating_sub(1);
-        }
+        self.ended(watched, id, Some(decision.text.clone()), true, now);
         watched.decisions.insert(id.clone(), decision);
     }
 
@@ -866,16 +876,16 @@ impl Watch {
         if self.held_until.is_some_and(|until| now < until) {
             return;
         }
-        let nodes_outdated = self.facts.instances_at.is_none_or(|at| now.since(at) > NODES_BEFORE_MOVE);
+        let nodes_old = self.facts.instances_at.is_none_or(|at| now.since(at) > NODES_BEFORE_MOVE);
         if self.facts.addresses_at.is_none_or(|at| now.since(at) > READ_BEFORE_MOVE) {
             self.looks.want_addresses(now);
-            if nodes_outdated {
+            if nodes_old {
                 self.looks.want_instances(now);
             }
             self.looks.set_urgent(true);
             return;
         }
-        if nodes_outdated && !self.looks.instances.failing() {
+        if nodes_old && !self.looks.instances.failing() {
             // Whoever was gone may be back, and whoever could take it may not any more. While EC2 does not answer, nothing waits for that.
             self.looks.want_instances(now);
             self.looks.set_urgent(true);
@@ -907,7 +917,7 @@ impl Watch {
         let holder = shown.as_ref().and_then(Holder::instance).cloned();
         if let Some(moving) = watched.moving.get(id) {
             if holder.as_ref() == Some(&moving.plan.to) {
-                if moving.returns
+                if moving.held_before == holder
                     && moving.error.is_some()
                     && let Some(moving) = watched.moving.get_mut(id)
                 {
@@ -918,7 +928,7 @@ impl Watch {
                 self.timers.insert((now, watched.cluster.name.clone()));
                 return false;
             }
-            if holder.is_some() && holder != moving.plan.from && holder != moving.before {
+            if holder.is_some() && holder != moving.plan.from && holder != moving.held_before {
                 self.moved_elsewhere(watched, id, holder.as_ref(), now);
                 self.timers.insert((now, watched.cluster.name.clone()));
                 return false;
@@ -947,13 +957,12 @@ impl Watch {
         let act_id = self.new_id();
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
-        let returns = decide::is_stale(&Holder::Node(plan.to.clone()), state, now);
-        let stale = |of: &&State| of.from.clone().is_some_and(|from| decide::is_stale(&Holder::Node(from), state, now));
-        let before = state.filter(stale).and_then(|state| state.from.clone());
-        let known = state.map(|state| state.since);
+        let stale = |of: &InstanceId| decide::is_stale(&Holder::Node(of.clone()), state, now);
+        let held_before = state.and_then(|state| state.from.clone()).filter(stale);
+        let last_recorded = state.map(|state| state.since);
         let moving = watched.moving.entry(id.clone()).or_insert_with(|| {
             self.moves_open += 1;
-            Moving { returns, before, known, ..Moving::new(plan, now, detect) }
+            Moving { held_before, last_recorded, ..Moving::new(plan, now, detect) }
         });
         moving.plan.slot = slot.clone();
         moving.sent(act_id);
@@ -1044,7 +1053,14 @@ impl Watch {
             if let Some(done) = write.written(&self.facts) {
                 self.settle_tags(&done, true, now);
             }
-            if let Some(dropped) = write.outdated(&self.facts) {
+            let clusters = &self.clusters;
+            let newest = |name: &ClusterName, id: &AllocationId| {
+                let watched = clusters.get(name)?;
+                let address = watched.cluster.addresses.iter().find(|address| &address.id == id)?;
+                let since = remembered(address, watched.memory.get(id))?.since.whole_second();
+                (since <= now).then_some(since)
+            };
+            if let Some(dropped) = write.outdated(&self.facts, newest) {
                 for of in &dropped.of {
                     if let Purpose::Health(name, node, ..) = of
                         && let Some(watched) = self.clusters.get_mut(name)

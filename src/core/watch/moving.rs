@@ -21,6 +21,8 @@ pub const VERIFY_FIRST: Duration = Duration::from_millis(250);
 pub const READ_BEFORE_MOVE: Duration = Duration::from_secs(1);
 /// Nodes are read at most this long before an address is moved, as long as EC2 answers.
 pub const NODES_BEFORE_MOVE: Duration = Duration::from_secs(10);
+/// How old the last of these reads may be at their end to prove what those before it did not.
+pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How far apart two reads must show a third holder before the move is given up: one alone may be stale.
 pub const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
 /// How often a move to one node is sent before its address is judged afresh.
@@ -39,6 +41,7 @@ pub enum Phase {
         doubted: bool,
         /// The reading judged last, when the next is due, and how many there were.
         judged: Option<u64>,
+        judged_at: Time,
         next: Time,
         looks: u32,
         elsewhere: Option<(Option<InstanceId>, Time)>,
@@ -56,13 +59,11 @@ pub struct Moving {
     pub tries: u32,
     pub error: Option<String>,
     pub phase: Phase,
-    /// The address has only just left the node that it is to go to: a read that shows it there may be older than that, and proves
+    /// Who held it until moments ago, before the one that it is to leave: a read that shows that one may be older than that, and proves
     /// nothing while the call's effect is in doubt.
-    pub returns: bool,
-    /// Who held it before it came, moments ago, to whom it is to leave: a read that shows that one is older still, and tells nothing.
-    pub before: Option<InstanceId>,
-    /// Of when the last move on record was when this one was begun: a record that is no newer tells of another.
-    pub known: Option<Time>,
+    pub held_before: Option<InstanceId>,
+    /// Of when the last move on record was when this one was begun: the same record tells of that one still.
+    pub last_recorded: Option<Time>,
 }
 
 /// What a reading means for a move.
@@ -89,9 +90,8 @@ impl Moving {
             tries: 0,
             error: None,
             phase: Phase::Waiting { not_before: now },
-            returns: false,
-            before: None,
-            known: None,
+            held_before: None,
+            last_recorded: None,
         }
     }
 
@@ -106,6 +106,7 @@ impl Moving {
             until: now + VERIFY_FOR,
             doubted,
             judged: None,
+            judged_at: now,
             next: now,
             looks: 0,
             elsewhere: None,
@@ -147,15 +148,17 @@ impl Moving {
 
     /// Judges the reading of number `asked`, which shows `shown`.
     pub fn seen(&mut self, shown: &Holder, asked: Option<u64>, now: Time) -> Progress {
-        let (tries, returns) = (self.tries, self.returns);
-        let Phase::Looking { after, until, doubted, judged, next, looks, elsewhere } = &mut self.phase else {
+        let tries = self.tries;
+        let returns = self.held_before.as_ref() == Some(&self.plan.to);
+        let Phase::Looking { after, until, doubted, judged, judged_at, next, looks, elsewhere } = &mut self.phase
+        else {
             return Progress::LookAt(now);
         };
         let after_the_call = asked.is_some_and(|asked| asked > *after);
         let holder = shown.instance();
         let arrived = holder == Some(&self.plan.to);
         if after_the_call && asked != *judged {
-            *judged = asked;
+            (*judged, *judged_at) = (asked, now);
             let mut third = false;
             if arrived {
                 if !returns || !*doubted {
@@ -168,7 +171,7 @@ impl Moving {
                     return Progress::Again(now + backoff(tries, BACKOFF_MAX_URGENT));
                 }
             } else {
-                third = holder != self.before.as_ref();
+                third = self.held_before.is_none() || holder != self.held_before.as_ref();
             }
             match elsewhere {
                 Some((of, since)) if third && of.as_ref() == holder => {
@@ -185,8 +188,8 @@ impl Moving {
         if now < *until {
             return Progress::LookAt((*next).max(now));
         }
-        // The last reading that was asked for after the call is what there is.
-        if after_the_call && arrived {
+        // It is still shown there at the end of that time.
+        if after_the_call && arrived && now.since(*judged_at) <= LAST_LOOK_WITHIN {
             return Progress::Arrived;
         }
         Progress::Never(self.never(shown))

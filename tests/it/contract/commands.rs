@@ -28,7 +28,7 @@ fn a_dry_sweep_asks_whether_it_may() {
     assert!(told.report.ok && told.report.dry_run && told.address(0).moves.is_empty());
     scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress));
     let told = scene.send(&dry);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked not-permitted to B".to_owned(), "A".to_owned()));
+    scene.ends(&told, "blocked not-permitted to B", "A");
     assert!(!told.report.ok, "{:?}", told.report);
 }
 
@@ -144,7 +144,7 @@ fn force_sets_no_mode_where_it_is_not_needed_and_displaces_nobody() {
     scene.ec2.move_by_hand(&other, eipwatch::embedded::ec2::Place::Instance(&b), now_ms);
     let order = json!({"action": "move", "to": &*b, "force": true});
     let told = scene.send(&order);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked no-free-private-address".to_owned(), "A".to_owned()));
+    scene.ends(&told, "blocked no-free-private-address", "A");
     assert_eq!(scene.ec2.displacements().count(), 0);
 }
 
@@ -184,10 +184,10 @@ fn drain_waits_for_a_candidate() {
     scene.refuse(B);
     let a = scene.node(A);
     let told = scene.send(&json!({"action": "drain", "node": &*a}));
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+    scene.ends(&told, "stay no-candidate", "A");
     scene.serve(B);
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-draining to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move holder-draining to B", "B");
 }
 
 /// A drain whose tag cannot be written fails and moves nothing.
@@ -227,7 +227,7 @@ fn pause_for_a_while_ends_by_itself() {
     scene.refuse(A);
     let began_ms = scene.now_ms();
     let told = scene.watch(55);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move holder-unhealthy to B", "B");
     let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
     assert!((29_000..=31_000).contains(&moved_ms), "{moved_ms} ms");
     assert_eq!(told.address(0).mode, "auto");
@@ -267,7 +267,7 @@ fn the_environments_manual_mode_overrides_every_cluster() {
     let told = scene.expect("stay manual-mode (move holder-gone to B)", &["tag health A"], "A");
     assert_eq!(told.address(0).mode, "manual");
     let told = scene.send(&json!({"action": "move"}));
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move manual to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move manual to B", "B");
 }
 
 /// A command on a cluster of another shard is refused, and nothing is written: it must not look as if it had been done.
@@ -337,13 +337,8 @@ fn the_answer_says_what_a_person_asks() {
 fn a_pause_after_a_resume_holds_back_what_the_resume_still_looks_into() {
     let mut scene = Scene::pair();
     scene.send(&json!({"action": "pause"}));
-    let (a, address) = (scene.node(A), scene.address(0));
     // Its holder is an interface attached to nothing: the sweep goes on for 10 s.
-    let epoch_ms = scene.epoch_ms();
-    let nic = scene.ec2.add_interface(&a, 1).expect("a second interface");
-    let ip = scene.ec2.interfaces_of(&nic).next().and_then(|nic| nic.private_ips.first().copied()).expect("an address");
-    assert!(scene.ec2.move_by_hand(&address, Place::Interface(&nic, ip), epoch_ms));
-    scene.world.detach(&nic);
+    scene.loose(0);
     let now_ms = scene.now_ms();
     scene.invoke(&json!({"action": "resume"}), now_ms);
     scene.invoke(&json!({"action": "pause"}), now_ms + 2_000);

@@ -150,13 +150,13 @@ fn a_spot_notice_outlives_the_invocation_that_heard_it() {
     scene.sweep();
     let spot = spot_event(&scene.node(A), scene.now_ms());
     let told = scene.send(&spot);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+    scene.ends(&told, "stay no-candidate", "A");
     assert_eq!(told.node(A).leaving.as_deref(), Some("spot"));
     // Somebody else's sweep, later: it is still leaving.
     scene.serve(B);
     scene.pass(10_000);
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-leaving to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move holder-leaving to B", "B");
     // Stopped and launched anew.
     let a = scene.node(A);
     scene.stop_node(A);
@@ -319,7 +319,7 @@ fn sns_around_an_event_is_that_event() {
     let inner = state_event(&scene.node(A), State::Stopping, scene.now_ms());
     let event = json!({"Records": [{"EventSource": "aws:sns", "Sns": {"Message": inner.to_string()}}]});
     let told = scene.send(&event);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-gone to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move holder-gone to B", "B");
 }
 
 /// An event arrives before DescribeInstances and tags agree: it counts, under stale reads of all kinds.
@@ -332,6 +332,6 @@ fn an_event_counts_under_stale_reads() {
     scene.stop_node(A);
     let event = state_event(&scene.node(A), State::Stopping, scene.now_ms());
     let told = scene.send(&event);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-gone to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move holder-gone to B", "B");
     assert_eq!(scene.world.moves(&scene.address(0)).len(), 1);
 }

@@ -23,7 +23,7 @@ use eipwatch::core::log::Record;
 use eipwatch::core::report::{AddressReport, ClusterReport, NodeReport, Report};
 use eipwatch::core::time::Time;
 use eipwatch::core::watch::Ending;
-use eipwatch::embedded::ec2::{Call, Id, Place, Request};
+use eipwatch::embedded::ec2::{Alarm, AlarmState, Call, Id, Place, Request, ScheduledEvent};
 use eipwatch::sim::world::{Behaviour, Handle, SERVES, START_MS, World};
 use serde_json::Value;
 
@@ -260,6 +260,60 @@ impl Scene {
             _ => None,
         };
         self.world.log(handle).iter().filter_map(of).collect()
+    }
+
+    /// EC2 has scheduled an event of a node, from and until so many seconds from now.
+    fn schedule(&mut self, node: usize, description: &str, from_s: i64, to_s: i64) {
+        let (id, now_ms) = (self.world.node(node), self.epoch_ms());
+        let event = ScheduledEvent {
+            code: "system-reboot".to_owned(),
+            description: description.to_owned(),
+            not_before_ms: Some(now_ms.saturating_add_signed(from_s * 1_000)),
+            not_after_ms: Some(now_ms.saturating_add_signed(to_s * 1_000)),
+        };
+        assert!(self.world.ec2.schedule_events(&id, vec![event], now_ms));
+    }
+
+    /// EC2 has taken back what it has scheduled of a node.
+    fn unschedule(&mut self, node: usize) {
+        let (id, now_ms) = (self.world.node(node), self.epoch_ms());
+        assert!(self.world.ec2.schedule_events(&id, Vec::new(), now_ms));
+    }
+
+    /// What CloudWatch says of the alarm `High.Load`, whose dimension names these nodes.
+    fn alarm(&mut self, state: AlarmState, nodes: &[usize]) {
+        let instances = nodes.iter().map(|n| self.node(*n)).collect();
+        let now_ms = self.epoch_ms();
+        self.world.ec2.set_alarm(Alarm { name: "High.Load".to_owned(), state, instances }, now_ms);
+    }
+
+    /// Lets an address's state tag tell of a move.
+    fn remember(&mut self, address: usize, holder: usize, from: Option<usize>, why: &str, seconds_ago: i64) {
+        let from = from.map_or_else(|| "none".to_owned(), |from| self.node(from).to_string());
+        let (holder, since) = (self.node(holder), self.time_in(-seconds_ago));
+        self.tag_address(address, "state", &format!("holder={holder} since={since} from={from} why={why} moves="));
+    }
+
+    /// Puts an address on an interface of A that is then attached to nothing.
+    fn loose(&mut self, address: usize) -> Id {
+        let (a, address, now_ms) = (self.node(A), self.address(address), self.epoch_ms());
+        let (nic, ip) = self.world.add_interface(&a).expect("a second interface");
+        assert!(self.world.ec2.move_by_hand(&address, Place::Interface(&nic, ip), now_ms));
+        self.world.detach(&nic);
+        nic
+    }
+
+    /// What it decided of the first address, and who holds that by EC2's own truth.
+    #[track_caller]
+    fn ends(&self, told: &Told, says: &str, holder: &str) {
+        assert_eq!((self.says(told, 0), self.holder(0)), (says.to_owned(), holder.to_owned()), "{}", told.text());
+    }
+
+    /// Nobody has moved the first address since the start.
+    #[track_caller]
+    fn unmoved(&self) {
+        let moves = self.world.moves(&self.world.address(0));
+        assert!(moves.is_empty(), "{moves:?}");
     }
 
     /// One sweep that must decide so, move so, and end with this holder.

@@ -128,7 +128,7 @@ fn another_border_group_is_no_candidate() {
     scene.season();
     scene.stop_node(A);
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+    scene.ends(&told, "stay no-candidate", "A");
     let vetoes = told.address(0).decision.as_ref().map(|decision| decision.vetoes.join("; ")).unwrap_or_default();
     assert!(vetoes.contains("border group"), "{vetoes}");
     assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
@@ -171,7 +171,7 @@ fn nodes_appear_and_vanish() {
         world.ec2.terminate_instance(&a, now_ms);
     });
     let told = scene.watch(55);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-gone to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move holder-gone to B", "B");
     let mut scene = Scene::pair();
     scene.stop_node(B);
     let b = scene.node(B);
@@ -190,7 +190,7 @@ fn an_address_without_a_holder_at_first_deployment() {
     scene.tag_address(0, "prefer", &c);
     scene.by_hand(0, None);
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move no-holder to C".to_owned(), "C".to_owned()));
+    scene.ends(&told, "move no-holder to C", "C");
     assert!(scene.address_tag(0, "state").contains(" from=none why=no-holder"), "{}", scene.address_tag(0, "state"));
 }
 
@@ -206,7 +206,7 @@ fn a_recovered_address_is_not_watched_until_it_is_tagged() {
     scene.world.addresses = vec![back];
     scene.tag_address(0, "cluster", "web");
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move no-holder to A".to_owned(), "A".to_owned()));
+    scene.ends(&told, "move no-holder to A", "A");
 }
 
 /// Clusters that carry different checks or policies: those of the smallest allocation id serve, and problems say so.

@@ -1,6 +1,6 @@
 //! The thirteen rules that must always be true, each by the cases in which it would be broken most easily.
 
-use eipwatch::embedded::ec2::{Api, Attachment, Cause, Check, CheckKind, Place, ScheduledEvent, State, tags};
+use eipwatch::embedded::ec2::{Api, Attachment, Cause, Check, CheckKind, Place, State, tags};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, SERVES, START_MS, state_event};
 use serde_json::json;
@@ -41,19 +41,19 @@ fn rule_1_memory_makes_no_candidate() {
     scene.service(B, Behaviour::Silent);
     scene.refuse(A);
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+    scene.ends(&told, "stay no-candidate", "A");
 }
 
 /// Rule 1: what was learnt of a node's service before it was stopped counts no more once it is started anew.
 #[test]
 fn rule_1_a_node_that_was_started_anew_is_asked_anew() {
     let mut scene = Scene::pair();
-    // EC2 answers sooner than the nodes do.
+    // EC2 answers sooner than the nodes do, and no probe of B falls between its end and the reading that shows it.
     scene.network_ms = 300;
-    let now_ms = scene.now_ms();
+    scene.tag_address(0, "policy", "interval=7s fall=2");
     scene.ec2.settings.stopping_ms = 1_000;
     scene.ec2.settings.pending_ms = 1_000;
-    // Just before a reading: no probe fails in between.
+    let now_ms = scene.now_ms();
     scene.at(now_ms + 4_990, |world| {
         let (id, at_ms) = (world.node(B), START_MS + world.now_ms());
         world.ec2.stop_instance(&id, at_ms);
@@ -63,11 +63,11 @@ fn rule_1_a_node_that_was_started_anew_is_asked_anew() {
         let (id, at_ms) = (world.node(B), START_MS + world.now_ms());
         world.ec2.start_instance(&id, at_ms);
     });
-    // A fails so that it is found out at the reading that shows B running.
+    // A is found out just before the reading that shows B running.
     scene.at(now_ms + 12_000, |world| world.service(&world.node(A), Behaviour::Refuse));
     let told = scene.watch(40);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
-    assert!(scene.world.moves(&scene.address(0)).is_empty());
+    scene.ends(&told, "stay no-candidate", "A");
+    scene.unmoved();
 }
 
 /// Rule 1: a node that DescribeInstances shows no more is no candidate from that answer on, though nothing else has changed.
@@ -78,7 +78,7 @@ fn rule_1_a_node_that_loses_its_tag_is_no_candidate_from_the_next_reading_on() {
     scene.at(now_ms + 2_000, |world| world.untag(&world.node(B), "cluster"));
     scene.at(now_ms + 6_000, |world| world.service(&world.node(A), Behaviour::Refuse));
     let told = scene.watch(20);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+    scene.ends(&told, "stay no-candidate", "A");
 }
 
 /// Rule 1: a node that joins is no candidate before its status checks were read, too: the last answer knew nothing of it.
@@ -95,8 +95,8 @@ fn rule_1_a_node_that_joins_is_no_candidate_before_its_status_was_read() {
         world.tag(&a, "mode", "drain");
     });
     let told = scene.watch(50);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
-    assert!(scene.world.moves(&scene.address(0)).is_empty());
+    scene.ends(&told, "stay no-candidate", "A");
+    scene.unmoved();
 }
 
 /// Rule 2: a healthy holder keeps the address though a better node is there: no failback unless the policy says so.
@@ -166,7 +166,7 @@ fn rule_3_blindness_moves_nothing() {
             scene.service(node, behaviour);
         }
         let told = scene.watch(30);
-        assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+        scene.ends(&told, "stay no-candidate", "A");
         assert!(told.report.ok, "{behaviour:?}");
     }
 }
@@ -184,7 +184,7 @@ fn rule_4_nothing_holds_back_a_rescue() {
     scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeInstanceStatus));
     scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::CreateTags));
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-gone to A".to_owned(), "A".to_owned()));
+    scene.ends(&told, "move holder-gone to A", "A");
 }
 
 /// Rule 5: with the moves used up, a move off an unhealthy holder waits until both have been so for `stable`.
@@ -247,14 +247,14 @@ fn rule_5_a_command_ends_the_brake_and_drain_passes_it() {
     let told = scene.sweep();
     assert_eq!(scene.says(&told, 0), "blocked max-moves");
     let told = scene.send(&json!({"action": "move"}));
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move manual to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move manual to B", "B");
     // From now on it is free again.
     scene.pass(40_000);
     scene.serve(A);
     scene.season();
     scene.refuse(B);
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to A".to_owned(), "A".to_owned()));
+    scene.ends(&told, "move holder-unhealthy to A", "A");
 }
 
 /// Rule 5: within one invocation the brake holds even where its memory is lost each time.
@@ -287,7 +287,7 @@ fn rule_5_a_failback_waits_for_the_brake() {
     scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
     scene.serve(A);
     let told = scene.watch(30);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked max-moves".to_owned(), "B".to_owned()));
+    scene.ends(&told, "blocked max-moves", "B");
 }
 
 /// Rule 5: moves that are older than the window do not count.
@@ -317,7 +317,7 @@ fn rule_5_moves_by_others_count() {
     scene.sweep();
     scene.refuse(A);
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked max-moves".to_owned(), "A".to_owned()));
+    scene.ends(&told, "blocked max-moves", "A");
 }
 
 /// Rule 5: the target has to pass for `stable` without a break, too.
@@ -356,7 +356,7 @@ fn rule_6_no_elastic_ip_is_displaced() {
     let told = scene.watch(20);
     assert_eq!(scene.ec2.displacements().count(), 0);
     assert_eq!(scene.ec2.holder(&other), Some(&scene.node(B)));
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked no-free-private-address".to_owned(), "A".to_owned()));
+    scene.ends(&told, "blocked no-free-private-address", "A");
 }
 
 /// Rule 6: the target is read again before the move even where everything happens within the age that a reading may have.
@@ -389,7 +389,7 @@ fn rule_6_a_free_secondary_address_is_used() {
     scene.ec2.move_by_hand(&other, Place::Instance(&b), now_ms);
     scene.refuse(A);
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move holder-unhealthy to B", "B");
     let at = scene.ec2.association(&scene.address(0)).map(|at| at.private_ip);
     assert_eq!((at, scene.ec2.displacements().count()), (Some(spare), 0));
 }
@@ -431,7 +431,7 @@ fn rule_7_what_others_move_before_our_eyes_is_adopted_and_stays() {
         world.ec2.move_by_hand(&ip, Place::Instance(&b), now_ms);
     });
     let told = scene.watch(50);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay healthy".to_owned(), "B".to_owned()));
+    scene.ends(&told, "stay healthy", "B");
     let (a, b, state) = (scene.node(A), scene.node(B), scene.address_tag(0, "state"));
     assert!(state.starts_with(&format!("holder={b} since=")), "{state}");
     assert!(state.contains(&format!(" from={a} why=external moves=2026-")), "{state}");
@@ -468,7 +468,7 @@ fn rule_7_a_holder_without_its_tag_is_watched_and_left_when_it_fails() {
     assert!(!told.report.clusters[0].nodes.iter().any(|node| node.id.as_str() == &*b && node.candidate));
     scene.refuse(B);
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to A".to_owned(), "A".to_owned()));
+    scene.ends(&told, "move holder-unhealthy to A", "A");
 }
 
 /// Rule 7: of a holder that lost its cluster tag an event of an earlier life says nothing, though it has not been described yet.
@@ -486,7 +486,7 @@ fn rule_7_an_event_of_an_earlier_life_moves_nothing_off_a_holder_without_its_tag
     scene.untag(&b, "cluster");
     let moves = scene.world.moves(&scene.address(0)).len();
     let told = scene.send(&state_event(&b, State::Stopped, stopped_ms + 2_000));
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay healthy".to_owned(), "B".to_owned()));
+    scene.ends(&told, "stay healthy", "B");
     assert_eq!(scene.world.moves(&scene.address(0)).len(), moves);
 }
 
@@ -495,11 +495,8 @@ fn rule_7_an_event_of_an_earlier_life_moves_nothing_off_a_holder_without_its_tag
 fn rule_7_whom_one_address_remembers_is_no_outsider_to_another() {
     for remembers in [0, 1] {
         let mut scene = Scene::new(2, 2);
-        let (a, state) = (
-            scene.node(A),
-            format!("holder={} since={} from=none why=no-holder moves=", scene.node(A), scene.time_in(-600)),
-        );
-        scene.tag_address(remembers, "state", &state);
+        let a = scene.node(A);
+        scene.remember(remembers, A, None, "no-holder", 600);
         scene.untag(&a, "cluster");
         scene.refuse(A);
         scene.sweep();
@@ -518,8 +515,7 @@ fn rule_2_a_heartbeat_that_was_not_read_has_not_stopped() {
     }
     scene.pass(20_000);
     let a = scene.node(A);
-    let state = format!("holder={a} since={} from=none why=no-holder moves=", scene.time_in(-600));
-    scene.tag_address(0, "state", &state);
+    scene.remember(0, A, None, "no-holder", 600);
     scene.season();
     let (now_ms, epoch_ms) = (scene.now_ms(), scene.epoch_ms());
     scene.at(now_ms + 10_000, |world| world.untag(&world.node(A), "cluster"));
@@ -527,7 +523,7 @@ fn rule_2_a_heartbeat_that_was_not_read_has_not_stopped() {
     scene.ec2.faults_mut().push(rule.between(epoch_ms + 20_000, epoch_ms + 50_000));
     scene.watch(55);
     assert_eq!(scene.holder(0), "A");
-    assert!(scene.world.moves(&scene.address(0)).is_empty());
+    scene.unmoved();
 }
 
 /// Rule 7: an interface that is attached to nothing, seen twice 10 s apart, is a holder that is gone.
@@ -535,16 +531,12 @@ fn rule_2_a_heartbeat_that_was_not_read_has_not_stopped() {
 fn rule_7_a_loose_interface_is_gone_after_ten_seconds() {
     let mut scene = Scene::pair();
     scene.tag_address(0, "check", "ec2");
-    let (a, address, now_ms) = (scene.node(A), scene.address(0), scene.epoch_ms());
-    let nic = scene.ec2.add_interface(&a, 1).expect("a second interface");
-    let ip = scene.ec2.interfaces_of(&nic).next().expect("it").private_ips[0];
-    scene.ec2.move_by_hand(&address, Place::Interface(&nic, ip), now_ms);
-    scene.ec2.detach_interface(&nic, now_ms);
+    let (address, nic) = (scene.address(0), scene.loose(0));
     let attachment = scene.ec2.interfaces_of(&nic).next().map(|nic| nic.attachment.clone());
     assert_eq!(attachment, Some(Attachment::None));
     let began_ms = scene.now_ms();
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-gone to A".to_owned(), "A".to_owned()));
+    scene.ends(&told, "move holder-gone to A", "A");
     let moved_ms = scene.world.moves(&address).last().expect("moved").0 - began_ms;
     assert!((10_000..12_000).contains(&moved_ms), "{moved_ms} ms");
 }
@@ -554,11 +546,7 @@ fn rule_7_a_loose_interface_is_gone_after_ten_seconds() {
 fn rule_7_an_interface_that_is_attached_again_keeps_its_address() {
     let mut scene = Scene::pair();
     scene.tag_address(0, "check", "ec2");
-    let (a, address, now_ms) = (scene.node(A), scene.address(0), scene.epoch_ms());
-    let nic = scene.ec2.add_interface(&a, 1).expect("a second interface");
-    let ip = scene.ec2.interfaces_of(&nic).next().expect("it").private_ips[0];
-    scene.ec2.move_by_hand(&address, Place::Interface(&nic, ip), now_ms);
-    scene.ec2.detach_interface(&nic, now_ms);
+    let nic = scene.loose(0);
     let back_ms = scene.now_ms() + 5_000;
     scene.at(back_ms, move |world| {
         let (a, now_ms) = (world.node(A), world.now().as_millis());
@@ -625,22 +613,12 @@ fn rule_8_racing_invocations_under_stale_reads_move_once_more_at_most() {
 fn rule_8_watches_that_know_different_things_of_a_node_do_not_move_it_to_and_fro() {
     let mut scene = Scene::pair();
     scene.world.settings.watch = std::time::Duration::from_secs(25);
-    let plan = |scene: &mut Scene, node: usize, leaves: bool| {
-        let (id, now_ms) = (scene.node(node), scene.epoch_ms());
-        let event = ScheduledEvent {
-            code: "system-maintenance".to_owned(),
-            description: "planned".to_owned(),
-            not_before_ms: Some(now_ms),
-            not_after_ms: None,
-        };
-        assert!(scene.ec2.schedule_events(&id, if leaves { vec![event] } else { Vec::new() }, now_ms));
-    };
-    plan(&mut scene, B, true);
+    scene.schedule(B, "planned", 0, 3_600);
     let now_ms = scene.now_ms();
     scene.scheduled(now_ms);
     scene.pass(1_000);
-    plan(&mut scene, B, false);
-    plan(&mut scene, A, true);
+    scene.unschedule(B);
+    scene.schedule(A, "planned", 0, 3_600);
     scene.scheduled(now_ms + 2_000);
     scene.run();
     let moves = scene.world.moves(&scene.address(0));
@@ -659,7 +637,7 @@ fn rule_8_nodes_are_read_again_before_a_move_that_was_long_held_up() {
     // A policy slow enough for the decision to fall into the outage.
     scene.tag_address(0, "policy", "fall=5");
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to C".to_owned(), "C".to_owned()));
+    scene.ends(&told, "move holder-unhealthy to C", "C");
 }
 
 /// Rule 8: every move follows a read of the address that is at most 1 s old.
@@ -712,16 +690,8 @@ fn rule_9_no_failback_before_it_is_known_whether_the_preferred_node_leaves() {
     let mut scene = Scene::pair();
     scene.tag_address(0, "policy", "failback=auto stable=0s");
     scene.tag_node(B, "priority", "200");
-    let (b, a, now_ms) = (scene.node(B), scene.node(A), scene.epoch_ms());
-    let state = format!("holder={a} since={} from={b} why=holder-leaving moves=", scene.time_in(-5));
-    scene.tag_address(0, "state", &state);
-    let event = ScheduledEvent {
-        code: "system-maintenance".to_owned(),
-        description: "planned".to_owned(),
-        not_before_ms: Some(now_ms),
-        not_after_ms: None,
-    };
-    scene.ec2.schedule_events(&b, vec![event], now_ms);
+    scene.remember(0, A, Some(B), "holder-leaving", 5);
+    scene.schedule(B, "planned", 0, 3_600);
     scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeInstanceStatus));
     scene.watch(30);
     assert_eq!(scene.holder(0), "A");
@@ -828,9 +798,7 @@ fn rule_10_stale_reads_after_a_move_are_waited_for() {
 #[test]
 fn rule_10_settling_ends_after_thirty_seconds() {
     let mut scene = Scene::pair();
-    let (a, b) = (scene.node(A), scene.node(B));
-    let state = format!("holder={b} since={} from={a} why=holder-unhealthy moves=", scene.time_in(-20));
-    scene.tag_address(0, "state", &state);
+    scene.remember(0, B, Some(A), "holder-unhealthy", 20);
     let told = scene.watch(55);
     assert!(scene.decided(told.handle).contains(&"stay settling".to_owned()), "{:?}", scene.decided(told.handle));
     assert_eq!(told.calls, ["tag state 0"]);
@@ -864,7 +832,7 @@ fn rule_11_a_disrupted_zone_is_bisected() {
     scene.ec2.faults_mut().push(Rule::new(Fault::Zone { zone: "eu-west-1a".to_owned(), unnamed: true }));
     scene.refuse(A);
     let told = scene.watch(50);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move holder-unhealthy to B", "B");
     assert!(scene.ec2.pages(Api::DescribeTags) > 0);
     told.problem("InternalError");
 }
@@ -891,7 +859,7 @@ fn rule_11_what_cannot_be_described_is_no_candidate() {
     scene.ec2.faults_mut().push(Rule::new(Fault::Zone { zone: "eu-west-1b".to_owned(), unnamed: true }));
     scene.refuse(A);
     let told = scene.watch(30);
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay no-candidate".to_owned(), "A".to_owned()));
+    scene.ends(&told, "stay no-candidate", "A");
 }
 
 /// Rule 11: a holder without probes that cannot be described stays.
@@ -935,7 +903,7 @@ fn rule_12_failing_reads_are_tried_again() {
         scene.ec2.faults_mut().push(Rule::error("RequestLimitExceeded").on(api).between(now_ms, now_ms + 9_000));
     }
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-gone to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move holder-gone to B", "B");
     assert!(told.report.ok && told.took_ms() < 15_000, "{} ms", told.took_ms());
     let reads = scene.calls().filter(|(at_ms, call)| *at_ms >= told.began_ms && call.code.is_some()).count();
     assert!(reads <= 20, "{reads} calls in 9 s are no backoff");

@@ -173,7 +173,7 @@ fn an_unreadable_mode_of_a_node_neither_takes_nor_evicts() {
     // A rescue takes it as a last resort.
     scene.stop_node(A);
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move last-resort to B".to_owned(), "B".to_owned()));
+    scene.ends(&told, "move last-resort to B", "B");
 }
 
 /// `manual until=T` is `manual` until then and `auto` from then on, in the answer, too.
@@ -203,7 +203,7 @@ fn lost_memory_moves_nothing() {
     }
     scene.untag(&ip, "state");
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("stay healthy".to_owned(), "B".to_owned()));
+    scene.ends(&told, "stay healthy", "B");
     assert_eq!(told.calls, ["tag health A", "tag health B"]);
 }
 
@@ -254,7 +254,7 @@ fn a_tag_that_cannot_be_written_is_a_problem_not_a_failure() {
         scene.refuse(A);
         let told = scene.sweep();
         assert!(told.report.ok, "{code}: {:?}", told.report.error);
-        assert_eq!((scene.says(&told, 0), scene.holder(0)), ("move holder-unhealthy to B".to_owned(), "B".to_owned()));
+        scene.ends(&told, "move holder-unhealthy to B", "B");
         told.problem(&format!("eipwatch:state on {}", scene.address(0)));
         told.problem(code);
         let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - told.began_ms;

@@ -117,10 +117,9 @@ fn why_outsider() {
 #[test]
 fn why_settling() {
     let mut scene = Scene::pair();
-    let (a, b) = (scene.node(A), scene.node(B));
+    let b = scene.node(B);
     // Another invocation has moved it from A to B just now, and EC2 still shows A.
-    let state = format!("holder={b} since={} from={a} why=holder-unhealthy moves=", scene.time_in(-5));
-    scene.tag_address(0, "state", &state);
+    scene.remember(0, B, Some(A), "holder-unhealthy", 5);
     let told = scene.sweep();
     assert_eq!((scene.says(&told, 0), told.calls.len()), ("stay settling".to_owned(), 0));
     assert_eq!(told.address(0).holder.as_ref().map(|id| id.as_str()), Some(&*b), "who it was moved to");
@@ -192,7 +191,7 @@ fn why_refused() {
     scene.refuse(B);
     let b = scene.node(B);
     let told = scene.send(&json!({"action": "move", "to": &*b}));
-    assert_eq!((scene.says(&told, 0), scene.holder(0)), ("blocked refused".to_owned(), "A".to_owned()));
+    scene.ends(&told, "blocked refused", "A");
     assert!(!told.report.ok && told.text().contains(&*b) && told.text().contains("refused"), "{}", told.text());
     assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
 }
