@@ -56,6 +56,8 @@ const PAUSE_MS: u64 = 1_500;
 const LONGEST_PAUSE_MS: u64 = 25_000;
 /// How often the judges look even though nothing was changed, in milliseconds.
 const LOOK_EVERY_MS: u64 = 5_000;
+/// How long before a scheduled event its node is left.
+const LEFT_BEFORE_EVENT_MS: u64 = 600_000;
 /// How late a heartbeat may be before it counts as missing, in milliseconds.
 const BEAT_LATE_MS: u64 = 500;
 /// The clusters, in the order in which a life has them.
@@ -235,8 +237,8 @@ struct Chaos {
     undo: BTreeMap<(u64, u64), (usize, Undo)>,
     undone: u64,
     announced: BTreeSet<Id>,
-    /// Nodes that EC2 has scheduled an event for.
-    booked: BTreeSet<Id>,
+    /// Nodes that EC2 has scheduled an event for, and when it begins.
+    booked: BTreeMap<Id, u64>,
     impaired: BTreeSet<Id>,
     faults: BTreeMap<&'static str, u64>,
     timeline: Vec<(u64, String)>,
@@ -314,7 +316,7 @@ impl Chaos {
             undo: BTreeMap::new(),
             undone: 0,
             announced: BTreeSet::new(),
-            booked: BTreeSet::new(),
+            booked: BTreeMap::new(),
             impaired: BTreeSet::new(),
             faults: BTreeMap::new(),
             timeline: Vec::new(),
@@ -553,9 +555,11 @@ impl Chaos {
                     *self.faults.entry(kind).or_default() += 1;
                     let name = self.team_name();
                     self.tell(format!("fault: {kind} ({name})"));
-                    if matches!(kind, "wipe-tags" | "edit-state" | "command-move" | "command-force") {
-                        let now_ms = self.now_abs();
-                        self.judge(|checker| checker.memory_lost(now_ms));
+                    let now_ms = self.now_abs();
+                    match kind {
+                        "wipe-tags" | "edit-state" => self.judge(|checker| checker.memory_lost(now_ms)),
+                        "command-move" | "command-force" => self.judge(|checker| checker.brake_ended(now_ms)),
+                        _ => {}
                     }
                     self.happened(faults::is_everybodys(kind));
                 }
@@ -827,7 +831,8 @@ impl Chaos {
                 by_alarm: team.alarm_on.as_ref() == Some(id),
                 impaired: self.impaired.contains(id),
                 announced: self.announced.contains(id),
-                scheduled: self.booked.contains(id),
+                scheduled: self.booked.contains_key(id),
+                due: self.booked.get(id).is_some_and(|at_ms| self.now_abs() + LEFT_BEFORE_EVENT_MS >= *at_ms),
                 elsewhere: self.elsewhere.contains(id),
             })
             .collect()

@@ -1,7 +1,7 @@
 //! The judge: what must always be true, read off EC2's truth and the nodes' services.
 //!
-//! Architecture invariant: nothing of `crate::core` is imported, read or called here. What the watcher thinks, says or remembers does
-//! not count; what it did to EC2 does. Times are milliseconds since 1970, as the embedded EC2 has them.
+//! Architecture invariant: nothing of `crate::core` is imported, read or called here. What the watcher did to EC2 counts, not what it
+//! thinks; what it wrote down counts where a promise is about memory. Times are milliseconds since 1970, as the embedded EC2 has them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -58,6 +58,8 @@ pub struct NodeView {
     pub announced: bool,
     /// Whether EC2 has scheduled an event for it.
     pub scheduled: bool,
+    /// Whether one begins soon enough for the node to be left for it.
+    pub due: bool,
     /// Whether it is in another network border group than the addresses.
     pub elsewhere: bool,
 }
@@ -183,6 +185,7 @@ struct NodeTruth {
     /// Announced, in whatever way.
     announced: Steady<bool>,
     scheduled: Steady<bool>,
+    due: Steady<bool>,
     /// Written where every sweep reads it.
     on_record: Steady<bool>,
     impaired: Steady<bool>,
@@ -200,7 +203,6 @@ struct AddressTruth {
     taken: Vec<(Option<Id>, u64)>,
     cause: Cause,
     manual: Steady<bool>,
-    mode: Steady<Option<String>>,
     state: Steady<Option<String>>,
     prefer: Steady<Option<String>>,
     moves_since_disturbance: u32,
@@ -212,6 +214,8 @@ struct AddressTruth {
     waits: Steady<bool>,
     /// When watches moved it off a holder that ran, was active and announced nothing, and which.
     counted: Vec<(u64, u32)>,
+    /// The moves that its state has ever told of.
+    told_ms: BTreeSet<u64>,
 }
 
 /// Judges one cluster of a world.
@@ -224,6 +228,8 @@ pub struct Checker {
     addresses: BTreeMap<Id, AddressTruth>,
     roles: BTreeMap<u32, Role>,
     history_read: usize,
+    /// When a state last named an instance as holder.
+    named_ms: BTreeMap<Id, u64>,
     /// When each allocation was placed last, of whatever cluster or none.
     placed_ms: BTreeMap<Id, u64>,
     start_ms: u64,
@@ -232,6 +238,8 @@ pub struct Checker {
     disturbed_ms: u64,
     /// When tags that the watch wrote were wiped or edited last.
     memory_lost_ms: u64,
+    /// When a command was given that ends the brake.
+    brake_ended_ms: u64,
     /// What was found.
     pub violations: Vec<Violation>,
     /// Moves made by watches.
@@ -251,11 +259,13 @@ impl Checker {
             addresses: BTreeMap::new(),
             roles: BTreeMap::new(),
             history_read: ec2.history().len(),
+            named_ms: BTreeMap::new(),
             placed_ms: BTreeMap::new(),
             start_ms: now_ms,
             api_faulty: Steady::new(false),
             disturbed_ms: now_ms,
             memory_lost_ms: 0,
+            brake_ended_ms: 0,
             violations: Vec::new(),
             moves: 0,
             necessary: 0,
@@ -287,6 +297,11 @@ impl Checker {
     /// Somebody wiped or edited what watches remember.
     pub fn memory_lost(&mut self, now_ms: u64) {
         self.memory_lost_ms = now_ms;
+    }
+
+    /// Somebody commands a move, which ends the brake.
+    pub fn brake_ended(&mut self, now_ms: u64) {
+        self.brake_ended_ms = now_ms;
     }
 
     /// Whether calls are being interfered with now.
@@ -352,6 +367,7 @@ impl Checker {
                     node.active.update(active, now_ms);
                     node.announced.update(announced, now_ms);
                     node.scheduled.update(view.scheduled, now_ms);
+                    node.due.update(view.due, now_ms);
                     node.on_record.update(on_record, now_ms);
                     node.impaired.update(impaired, now_ms);
                     node.priority.update(priority, now_ms);
@@ -367,6 +383,7 @@ impl Checker {
                         active: Steady { value: active, since_ms },
                         announced: Steady { value: announced, since_ms },
                         scheduled: Steady { value: view.scheduled, since_ms },
+                        due: Steady { value: view.due, since_ms },
                         on_record: Steady { value: on_record, since_ms },
                         impaired: Steady { value: impaired, since_ms },
                         priority: Steady { value: priority, since_ms },
@@ -388,13 +405,17 @@ impl Checker {
                 since_1970.is_some_and(|until| until.as_millis() <= u128::from(now_ms))
             };
             let manual = tags.get("eipwatch:mode").is_some_and(|text| text != "auto" && !over(text));
-            let mode = tags.get("eipwatch:mode").cloned();
             let state = tags.get("eipwatch:state").cloned();
             let prefer = tags.get("eipwatch:prefer").cloned();
+            let named =
+                state.as_deref().and_then(|text| text.strip_prefix("holder=")).and_then(|text| text.split(' ').next());
+            self.named_ms.extend(named.map(|id| (Id::from(id), now_ms)));
             match self.addresses.get_mut(id) {
                 Some(address) => {
                     address.manual.update(manual, now_ms);
-                    address.mode.update(mode, now_ms);
+                    if address.state.value != state {
+                        address.told_ms.extend(state.iter().flat_map(|text| told_moves_ms(text)));
+                    }
                     address.state.update(state, now_ms);
                     address.prefer.update(prefer, now_ms);
                 }
@@ -406,7 +427,6 @@ impl Checker {
                         taken: Vec::new(),
                         cause: Cause::Attachment,
                         manual: Steady::new(manual),
-                        mode: Steady::new(mode),
                         state: Steady::new(state),
                         prefer: Steady::new(prefer),
                         moves_since_disturbance: 0,
@@ -414,6 +434,7 @@ impl Checker {
                         from_running: false,
                         waits: Steady { value: false, since_ms: now_ms },
                         counted: Vec::new(),
+                        told_ms: BTreeSet::new(),
                     };
                     self.addresses.insert(id.clone(), address);
                 }
@@ -472,54 +493,50 @@ impl Checker {
         let target = self.nodes.get(&to).cloned();
         let recent = |since_ms: u64| now_ms.saturating_sub(since_ms) <= slack_ms;
 
-        if role == Role::Auto && address.manual.long(&true, slack_ms, now_ms) && !recent(address.mode.since_ms) {
+        if role == Role::Auto && address.manual.long(&true, slack_ms, now_ms) {
             self.object(now_ms, "moves in manual mode", who.clone());
         }
         let reads_fine = self.api_faulty.long(&false, slack_ms, now_ms);
         // While calls fail, what is known grows old.
         let age_ms = if reads_fine { 0 } else { WATCH_LIFE_MS };
         // Whoever moves it back to where it was moments ago has that taken for an old reading, unless it is on record.
-        let just_left =
-            address.taken.iter().any(|(last, at_ms)| *last == from && at_ms + SETTLING_MS + slack_ms > now_ms);
-        let on_record = address
-            .state
-            .value
-            .as_ref()
-            .is_some_and(|text| from.as_ref().is_some_and(|id| text.starts_with(&format!("holder={id} "))));
+        let left = |(last, at_ms): &(Option<Id>, u64)| *last == from && at_ms + SETTLING_MS + slack_ms > now_ms;
+        let just_left = from.is_some() && address.taken.iter().any(left);
+        let recorded_there = remembers(&address, from.as_ref());
         let just_recorded = from.as_ref().is_some_and(|from| {
             let text = address.state.value.as_deref().unwrap_or_default();
             text.contains(&format!(" from={from} ")) && address.state.since_ms + SETTLING_MS + slack_ms > now_ms
         });
-        let taken_for_stale = (just_left || just_recorded) && !on_record;
+        let taken_for_stale = (just_left || just_recorded) && !recorded_there;
         // Who forges or wipes the memory of a move a moment ago has another node taken for the holder.
         let forged = self.memory_lost_ms + SETTLING_MS + slack_ms > now_ms;
-        let edited = self.memory_lost_ms + WATCH_LIFE_MS > now_ms;
+        // It is judged by whom it may be believed to be on: whom the record names, or anybody.
+        let believed =
+            |id: &Id| forged || taken_for_stale && (remembers(&address, Some(id)) || recent(address.state.since_ms));
         // What is on an instance that is no node, or on nothing's interface that still belongs to something, is left alone.
         let outsider = match (&address.association, &from) {
             (Some(_), Some(id)) => {
                 let node = self.nodes.get(id);
                 let no_node = node.is_none_or(|node| node.member.long(&false, slack_ms + age_ms, now_ms));
-                let names = |of: &AddressTruth| {
-                    of.state.value.as_ref().is_some_and(|text| text.contains(&format!("holder={id} ")))
-                };
-                let named = self.addresses.values().any(names);
-                let named_lately = recent(address.state.since_ms);
-                no_node && !named && !named_lately
+                // Whom a state named while this watch may have read it has been a node.
+                let named = self.named_ms.get(id).is_some_and(|at_ms| at_ms + WATCH_LIFE_MS > now_ms);
+                no_node && !named
             }
             _ => false,
         };
-        if outsider && role == Role::Auto && !recent(address.placed_ms) && !edited {
+        if outsider && role == Role::Auto && !recent(address.placed_ms) {
             self.object(now_ms, "moves off an outsider", who.clone());
         }
 
         // There is nothing to lose: nobody holds it, or who does is gone.
+        let may_be_gone =
+            |node: &NodeTruth| !node.running.value || now_ms.saturating_sub(node.running.since_ms) <= slack_ms + age_ms;
         let rescue = match (&address.association, &holder) {
             (None, _) => true,
             (Some(at), None) => at.instance.is_none(),
-            (Some(_), Some(node)) => {
-                !node.running.value || now_ms.saturating_sub(node.running.since_ms) <= slack_ms + age_ms
-            }
-        } || recent(address.placed_ms);
+            (Some(_), Some(node)) => may_be_gone(node),
+        } || recent(address.placed_ms)
+            || self.nodes.iter().any(|(id, node)| believed(id) && may_be_gone(node));
         if role == Role::Auto
             && address.from_running
             && reads_fine
@@ -527,9 +544,7 @@ impl Checker {
         {
             self.object(now_ms, "takes a loose interface too soon", who.clone());
         }
-        if (taken_for_stale || forged) && role == Role::Auto {
-            // It is judged by whom it is believed to be on.
-        } else if !rescue && role != Role::Force {
+        if !rescue && role != Role::Force {
             if !(moment.passed)(caller, &to) {
                 self.object(
                     now_ms,
@@ -542,6 +557,7 @@ impl Checker {
                 Some(node) => {
                     let slack_ms = slack_ms + age_ms;
                     let found_out_ms = bounds.found_out_ms() + slack_ms - bounds.slack_ms;
+                    let reads_fine = self.api_faulty.long(&false, EVENT_BELIEVED_MS, now_ms);
                     let mut against = Vec::new();
                     if node.elsewhere {
                         against.push("is in another border group");
@@ -560,10 +576,12 @@ impl Checker {
                     if node.on_record.long(&true, slack_ms, now_ms) && in_this_life {
                         against.push("is leaving");
                     }
+                    if reads_fine && node.due.long(&true, slack_ms + bounds.paced_ms + STATUS_AGE_MS, now_ms) {
+                        against.push("is scheduled to stop");
+                    }
                     if node.condition.long(&Condition::Bad, found_out_ms, now_ms) {
                         against.push("fails its checks");
                     }
-                    let reads_fine = self.api_faulty.long(&false, EVENT_BELIEVED_MS, now_ms);
                     if reads_fine && node.impaired.long(&true, slack_ms + bounds.paced_ms + STATUS_AGE_MS, now_ms) {
                         against.push("is impaired");
                     }
@@ -580,20 +598,25 @@ impl Checker {
             && self.api_faulty.long(&false, WATCH_LIFE_MS, now_ms)
             && target.as_ref().is_some_and(|node| node.condition.long(&Condition::Bad, bounds.found_out_ms(), now_ms))
             && let Some(better) = self.someone_fit(moment.ec2, &[&to], bounds.forgiven_ms() + LAST_RESORT_MS, now_ms)
-            // A place that has only just become free need not have been seen.
-            && !self.placed_ms.values().any(|at_ms| recent(*at_ms))
+            // A place of its that has only just become free need not have been seen.
+            && !moment.ec2.history().iter().rev().take_while(|it| recent(it.at_ms)).any(|it| {
+                let before = moment.ec2.association_at(&it.allocation, it.at_ms.saturating_sub(1));
+                before.and_then(|at| at.instance.as_ref()) == Some(&better)
+            })
         {
             self.object(now_ms, "rescued to a worse node", format!("{who}, though {better} could take it"));
         }
 
         let forgiven_ms = bounds.forgiven_ms() + age_ms;
-        let well = holder.as_ref().is_some_and(|node| {
+        let is_well = |node: &NodeTruth| {
             node.running.long(&true, slack_ms + age_ms, now_ms)
                 && node.condition.long(&Condition::Good, forgiven_ms, now_ms)
                 && node.active.long(&true, slack_ms + age_ms, now_ms)
                 && node.announced.long(&false, slack_ms + age_ms, now_ms)
                 && node.scheduled.long(&false, slack_ms + age_ms + STATUS_AGE_MS, now_ms)
-        });
+        };
+        let well = holder.as_ref().is_some_and(is_well)
+            && self.nodes.iter().filter(|(id, _)| believed(id)).all(|(_, node)| is_well(node));
         if !well {
             self.necessary += 1;
         }
@@ -653,13 +676,13 @@ impl Checker {
         if by_checks {
             let within = |at_ms: u64| now_ms.saturating_sub(at_ms) + 2 * slack_ms < bounds.window_ms;
             // A watch that died before it could write it down has left no memory of it.
-            let told = address.state.value.as_deref().map(told_moves_ms).unwrap_or_default();
-            let known = |at_ms: u64, by: u32| by == caller || told.iter().any(|told| told.abs_diff(at_ms) <= slack_ms);
+            let told = |at_ms: u64| address.told_ms.range(at_ms.saturating_sub(slack_ms)..=at_ms + slack_ms).next();
+            let known = |at_ms: u64, by: u32| by == caller || told(at_ms).is_some();
             let counts = |(at_ms, by): &&(u64, u32)| within(*at_ms) && !recent(*at_ms) && known(*at_ms, *by);
             let remembered = address.counted.iter().filter(counts).count();
             // From probe to probe it may have become well unseen.
             let unseen_ms = slack_ms + bounds.paced_ms + bounds.interval_ms + bounds.timeout_ms;
-            let lasted = holder.as_ref().is_some_and(|node| {
+            let fresh = holder.as_ref().is_some_and(|node| {
                 node.condition.long(&Condition::Good, unseen_ms, now_ms)
                     // While nobody watched it may have been well for long, for all that is remembered.
                     || node.condition.value == Condition::Bad
@@ -667,8 +690,8 @@ impl Checker {
                         && moment.watched_since_ms.is_some_and(|since_ms| since_ms + unseen_ms < node.condition.since_ms)
                         && now_ms.saturating_sub(node.condition.since_ms) + slack_ms < bounds.stable_ms
             });
-            if remembered >= bounds.max_moves && lasted && reads_fine && self.memory_lost_ms + bounds.window_ms < now_ms
-            {
+            let memory_whole = self.memory_lost_ms.max(self.brake_ended_ms) + bounds.window_ms < now_ms;
+            if remembered >= bounds.max_moves && fresh && reads_fine && memory_whole {
                 let text = format!("{who}: {remembered} moves within the window before");
                 self.object(now_ms, "ignores the brake", text);
             }
@@ -713,9 +736,8 @@ impl Checker {
     fn may_brake(&self, ec2: &Ec2, allocation: &Id, address: &AddressTruth, now_ms: u64) -> bool {
         let within = |at_ms: u64| now_ms.saturating_sub(at_ms) <= self.bounds.window_ms + self.bounds.slack_ms;
         let placed = ec2.history().iter().filter(|it| it.allocation == *allocation && within(it.at_ms)).count();
-        let told = address.state.value.as_ref().and_then(|text| text.split_once(" moves="));
-        let told = told.map_or(0, |(_, moves)| moves.split('/').count());
-        placed.max(told) >= self.bounds.max_moves
+        let told = address.state.value.as_deref().map(told_moves_ms).unwrap_or_default();
+        placed.max(told.into_iter().filter(|at_ms| within(*at_ms)).count()) >= self.bounds.max_moves
     }
 
     /// While a watch runs that nothing has harmed, and EC2 does what it is told, no address waits on a node that is not well while
@@ -728,8 +750,8 @@ impl Checker {
             let holder = address.association.as_ref().and_then(|at| at.instance.as_ref());
             let ill = match (&address.association, holder.map(|id| self.nodes.get(id))) {
                 (None, _) => true,
-                // Without its tag it may be an outsider.
-                (Some(_), Some(Some(node))) if !node.member.value => false,
+                // Without its tag it is an outsider, unless the address remembers it.
+                (Some(_), Some(Some(node))) if !node.member.value && !remembers(address, holder) => false,
                 (Some(_), Some(Some(node))) => !node.running.value || node.condition.value == Condition::Bad,
                 // Nothing's interface may be an outsider's; another instance is one.
                 (Some(_), _) => false,
@@ -827,9 +849,10 @@ impl Checker {
     /// In manual mode, or on something that is none of the cluster's.
     fn is_others(&self, address: &AddressTruth) -> bool {
         let holder = address.association.as_ref().and_then(|at| at.instance.as_ref());
+        let no_node = |id: &Id| self.nodes.get(id).is_none_or(|node| !node.member.value && !remembers(address, holder));
         let on_other = match (&address.association, holder) {
             (None, _) => false,
-            (Some(_), Some(id)) => self.nodes.get(id).is_none_or(|node| !node.member.value),
+            (Some(_), Some(id)) => no_node(id),
             (Some(_), None) => !address.loose,
         };
         address.manual.value || on_other
@@ -925,6 +948,12 @@ fn was_there(ec2: &Ec2, allocation: &Id, holder: Option<&Id>, from_ms: u64, to_m
     let within = |it: &&Placed| it.allocation == *allocation && (from_ms..=to_ms).contains(&it.at_ms);
     there(ec2.association_at(allocation, from_ms))
         || ec2.history().iter().filter(within).any(|it| there(it.association.as_ref()))
+}
+
+/// Whether an address's state names that holder.
+fn remembers(address: &AddressTruth, holder: Option<&Id>) -> bool {
+    let text = address.state.value.as_deref().unwrap_or_default();
+    holder.is_some_and(|id| text.starts_with(&format!("holder={id} ")))
 }
 
 /// The moves that a state tag tells of.

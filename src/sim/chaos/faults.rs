@@ -286,14 +286,15 @@ impl Chaos {
             }
             "scheduled-event" => {
                 let Some(node) = self.some_node() else { return false };
+                let begins_ms = now_abs + self.rng.u64(0..900_000);
                 let event = ScheduledEvent {
                     code: "system-maintenance".to_owned(),
                     description: "planned".to_owned(),
-                    not_before_ms: Some(now_abs + self.rng.u64(0..900_000)),
+                    not_before_ms: Some(begins_ms),
                     not_after_ms: None,
                 };
                 self.world.ec2.schedule_events(&node, vec![event], now_abs);
-                self.booked.insert(node.clone());
+                self.booked.insert(node.clone(), begins_ms);
                 let for_ms = self.rng.u64(30_000..120_000);
                 self.later(for_ms, Undo::Unschedule(node));
                 true
