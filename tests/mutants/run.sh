@@ -9,6 +9,10 @@ work=${MUTANTS_DIR:-$root/target/mutants}
 seeds=${MUTANTS_SEEDS:-1000}
 # Those in which long soaks have found what the first thousand do not.
 pinned=$(sed -n '/^const PINNED/,/];/p' "$root/tests/it/simulation.rs" | sed 1d | tr -cd '0-9,\n' | tr ',' ' ')
+if [ -z "${pinned% }" ]; then
+    echo "tests/it/simulation.rs pins no seeds any more: this script looks for them in PINNED" >&2
+    exit 2
+fi
 mkdir -p "$work"
 export CARGO_TARGET_DIR="$work/target" CARGO_PROFILE_DEV_DEBUG=false
 
@@ -32,8 +36,9 @@ catch() {
     for first in 1 $pinned; do
         lives=1
         [ "$first" = 1 ] && lives=$seeds
-        if ! "$CARGO_TARGET_DIR/debug/examples/soak" "$first" "$lives" 1 >"$work/soak.log"; then
-            grep -m 1 -E '^(BROKEN|never met)' "$work/soak.log" | cut -c 1-160
+        if ! "$CARGO_TARGET_DIR/debug/examples/soak" "$first" "$lives" 1 >"$work/soak.log" 2>&1; then
+            line=$(grep -m 1 -E '^(BROKEN|never met)' "$work/soak.log" | cut -c 1-160)
+            echo "${line:-the simulation died from seed $first on, see $work/soak.log}"
             return 0
         fi
     done
@@ -58,9 +63,9 @@ survived=0
 count=0
 for name in $names; do
     name=${name%.patch}
-    patch --quiet -p1 <"$root/tests/mutants/$name.patch"
+    patch --quiet --fuzz=0 -p1 <"$root/tests/mutants/$name.patch"
     by=$(catch)
-    patch --quiet -R -p1 <"$root/tests/mutants/$name.patch"
+    patch --quiet --fuzz=0 -R -p1 <"$root/tests/mutants/$name.patch"
     count=$((count + 1))
     if [ -n "$by" ]; then
         echo "$name: caught: $by"
