@@ -105,3 +105,22 @@ fn a_breach_is_found() {
     let fine = "// println!(\"a comment\")\nlet operand = instance; // async\nuse std::net::Ipv4Addr;\n#[cfg(test)]\nuse std::fs;";
     assert_eq!(breaches(fine), Vec::<String>::new());
 }
+
+/// `make mutants` runs seldom: a change that takes a planted bug its place is to be told at once.
+#[test]
+fn every_planted_bug_still_has_its_place() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let patches = fs::read_dir(root.join("tests/mutants")).unwrap().map(|entry| entry.unwrap().path());
+    let patches: Vec<_> =
+        patches.filter(|path| path.extension().is_some_and(|extension| extension == "patch")).collect();
+    assert!(patches.len() >= 15, "the planted bugs are not where this test looks for them: {patches:?}");
+    for patch in patches {
+        let text = fs::read_to_string(&patch).unwrap();
+        let file = text.lines().find_map(|line| line.strip_prefix("--- a/")).unwrap();
+        let hunk =
+            text.lines().skip_while(|line| !line.starts_with("@@")).skip(1).filter(|line| !line.starts_with('+'));
+        let old: String = hunk.map(|line| format!("{}\n", line.get(1..).unwrap_or_default())).collect();
+        let source = fs::read_to_string(root.join(file)).unwrap();
+        assert_eq!(source.matches(&old).count(), 1, "{}: where it belongs in {file}:\n{old}", patch.display());
+    }
+}
