@@ -203,22 +203,22 @@ async fn hear(pipe: Option<impl AsyncRead + Unpin>) -> String {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
     use std::time::Instant;
 
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::agent::Scratch;
 
     const LONG: Duration = Duration::from_secs(20);
 
-    fn script(name: &str, body: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("eipwatch-agent-{}-{name}", std::process::id()));
+    fn script(name: &str, body: &str) -> Scratch {
+        let path = Scratch::new(name);
         // Written under another name: a program that is open for writing cannot be run.
         let draft = path.with_extension("draft");
         fs::write(&draft, format!("#!/bin/sh\n{body}\n")).unwrap();
         fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::rename(&draft, &path).unwrap();
+        fs::rename(&draft, &*path).unwrap();
         path
     }
 
@@ -266,11 +266,11 @@ mod tests {
 
     #[tokio::test]
     async fn over_its_time_the_whole_process_group_is_killed() {
-        let pids = std::env::temp_dir().join(format!("eipwatch-agent-{}-pids", std::process::id()));
+        let pids = Scratch::new("pids");
         let body = format!("trap '' TERM; sleep 300 & echo $! $$ > {0}.new; mv {0}.new {0}; sleep 300", pids.display());
         let reading = exec(&script("hangs", &body), Duration::from_millis(1500)).await;
         assert_eq!(reading, fail("no answer in 1500ms".into()));
-        let pids = fs::read_to_string(&pids).unwrap();
+        let pids = fs::read_to_string(&*pids).unwrap();
         assert_eq!(pids.split_whitespace().count(), 2, "{pids}");
         for pid in pids.split_whitespace() {
             let alive = || match fs::read_to_string(format!("/proc/{pid}/stat")) {

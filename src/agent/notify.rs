@@ -65,11 +65,12 @@ impl Systemd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::Scratch;
 
     #[test]
     fn systemd_is_told_if_it_asked() {
-        let path = std::env::temp_dir().join(format!("eipwatch-notify-{}", std::process::id()));
-        let systemd = UnixDatagram::bind(&path).unwrap();
+        let path = Scratch::new("notify");
+        let systemd = UnixDatagram::bind(&*path).unwrap();
         let told = Systemd::from_vars(|name| match name {
             "NOTIFY_SOCKET" => Some(path.display().to_string()),
             "WATCHDOG_USEC" => Some("30000000".to_owned()),
@@ -83,7 +84,6 @@ mod tests {
             let length = systemd.recv(&mut buffer).unwrap();
             assert_eq!(std::str::from_utf8(&buffer[..length]).unwrap(), expected);
         }
-        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

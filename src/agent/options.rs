@@ -289,10 +289,11 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::agent::Scratch;
 
-    fn file(name: &str, text: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("eipwatch-agent-{}-{name}.toml", std::process::id()));
-        fs::write(&path, text).unwrap();
+    fn file(name: &str, text: &str) -> Scratch {
+        let path = Scratch::new(&format!("{name}.toml"));
+        fs::write(&*path, text).unwrap();
         path
     }
 

@@ -23,9 +23,7 @@ pub struct Scratch(pub std::path::PathBuf);
 
 impl Scratch {
     pub fn new(name: &str) -> Scratch {
-        let folder = std::env::temp_dir().join(format!("eipwatch-it-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        Scratch(folder.join(name))
+        Scratch(std::env::temp_dir().join(format!("eipwatch-it-{}-{name}", std::process::id())))
     }
 
     pub fn with(name: &str, text: impl AsRef<[u8]>) -> Scratch {
