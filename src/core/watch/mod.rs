@@ -10,8 +10,6 @@ mod cluster;
 mod command;
 mod looks;
 mod moving;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
