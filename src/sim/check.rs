@@ -524,7 +524,7 @@ impl Checker {
             }
             _ => false,
         };
-        if outsider && role == Role::Auto && !recent(address.placed_ms) {
+        if outsider && role == Role::Auto && !recent(address.placed_ms) && !taken_for_stale {
             self.object(now_ms, "moves off an outsider", who.clone());
         }
 
