@@ -7,33 +7,6 @@ use eipwatch::sim::world::{Behaviour, SERVES};
 
 use super::{A, B, C, Scene};
 
-fn beat(scene: &mut Scene, node: usize, seq: u64, status: &str, at_in_s: i64) {
-    let value = format!("seq={seq} at={} status={status} every=5s", scene.time_in(at_in_s));
-    scene.tag_node(node, "heartbeat", &value);
-}
-
-/// A scene whose nodes have nothing but agents; all of them beat.
-fn beating(nodes: usize, check: &str) -> Scene {
-    let mut scene = Scene::new(1, nodes);
-    scene.tag_address(0, "check", check);
-    for n in 0..nodes {
-        let id = scene.node(n);
-        scene.start_agent(&id, 5_000, 0);
-    }
-    scene.season();
-    scene
-}
-
-fn silence(scene: &mut Scene, node: usize) {
-    let id = scene.node(node);
-    scene.world.agents.get_mut(&id).expect("an agent").alive = false;
-}
-
-fn impair(scene: &mut Scene, node: usize, kind: CheckKind, check: Check) {
-    let (id, now_ms) = (scene.node(node), scene.epoch_ms());
-    scene.ec2.set_status(&id, kind, check, now_ms);
-}
-
 /// `ec2`: running passes, and it is the check where none is named.
 #[test]
 fn ec2_alone_is_the_default() {
@@ -53,7 +26,7 @@ fn ec2_alone_is_the_default() {
 fn ec2_impaired_rules_out_a_candidate() {
     for kind in [CheckKind::System, CheckKind::Instance, CheckKind::Ebs, CheckKind::Application] {
         let mut scene = Scene::pair();
-        impair(&mut scene, B, kind, Check::Impaired);
+        scene.status(B, kind, Check::Impaired);
         scene.refuse(A);
         let told = scene.sweep();
         assert_eq!(
@@ -62,7 +35,7 @@ fn ec2_impaired_rules_out_a_candidate() {
             "{kind:?}"
         );
         for silent in [Check::Initializing, Check::InsufficientData, Check::NotApplicable, Check::Suppressed] {
-            impair(&mut scene, B, kind, silent);
+            scene.status(B, kind, silent);
             let told = scene.sweep();
             assert_eq!(scene.holder(0), "B", "{kind:?} {silent:?}: {}", told.text());
             scene = Scene::pair();
@@ -75,13 +48,13 @@ fn ec2_impaired_rules_out_a_candidate() {
 #[test]
 fn ec2_impaired_fails_a_holder_only_if_no_other_check_passes() {
     let mut scene = Scene::pair();
-    impair(&mut scene, A, CheckKind::System, Check::Impaired);
+    scene.status(A, CheckKind::System, Check::Impaired);
     scene.expect("stay healthy", &[], "A");
     scene.refuse(A);
     scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
     let mut scene = Scene::pair();
     scene.tag_address(0, "check", "ec2");
-    impair(&mut scene, A, CheckKind::Instance, Check::Impaired);
+    scene.status(A, CheckKind::Instance, Check::Impaired);
     let told = scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
     assert!(told.evidence(A, "ec2").1.contains("instance"), "{:?}", told.evidence(A, "ec2"));
 }
@@ -148,10 +121,9 @@ fn probes_fall_and_rise_as_the_policy_says() {
     for fall in [1, 2, 5] {
         let mut scene = Scene::pair();
         scene.tag_address(0, "policy", &format!("fall={fall} fast=1s interval=1s"));
-        let began_ms = scene.now_ms();
         scene.refuse(A);
-        scene.sweep();
-        let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
+        let told = scene.sweep();
+        let moved_ms = scene.moved_after_ms(&told);
         assert_eq!(moved_ms, (fall - 1) * 1_000, "fall={fall}: the other has passed at once");
     }
     let mut scene = Scene::new(1, 2);
@@ -235,7 +207,7 @@ fn via_public_never_asks_an_address_that_went_to_another_node() {
 fn heartbeat_none_yet_is_unknown_with_a_hint() {
     let mut scene = Scene::new(1, 2);
     scene.tag_address(0, "check", "heartbeat");
-    beat(&mut scene, A, 1, "ok", 0);
+    scene.beat(A, 1, "ok", 0);
     let told = scene.sweep();
     assert_eq!(told.node(B).verdict, Verdict::Unknown);
     assert!(told.evidence(B, "heartbeat").1.contains("eipwatch-agent"), "{:?}", told.evidence(B, "heartbeat"));
@@ -245,20 +217,20 @@ fn heartbeat_none_yet_is_unknown_with_a_hint() {
 /// `heartbeat`: one that has stopped fails the node if a peer's advanced meanwhile and no probe is configured.
 #[test]
 fn heartbeat_that_stopped_while_a_peers_advanced_fails() {
-    let mut scene = beating(2, "heartbeat");
-    silence(&mut scene, A);
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.agent(A).alive = false;
     let told = scene.watch(55);
     scene.ends(&told, "move holder-unhealthy to B", "B");
-    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - told.began_ms;
+    let moved_ms = scene.moved_after_ms(&told);
     assert!((15_000..=30_000).contains(&moved_ms), "deadtime is 20 s: {moved_ms} ms");
 }
 
 /// `heartbeat`: all have stopped: the tags are as likely at fault; a problem, and no move.
 #[test]
 fn heartbeats_that_all_stopped_are_a_problem_and_move_nothing() {
-    let mut scene = beating(2, "heartbeat");
-    silence(&mut scene, A);
-    silence(&mut scene, B);
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.agent(A).alive = false;
+    scene.agent(B).alive = false;
     let told = scene.watch(55);
     assert_eq!(scene.holder(0), "A");
     told.problem("the tags, not the node, may be at fault");
@@ -267,8 +239,8 @@ fn heartbeats_that_all_stopped_are_a_problem_and_move_nothing() {
 /// `heartbeat`: with a probe configured a stopped heartbeat never fails the node.
 #[test]
 fn heartbeat_that_stopped_beside_probes_is_a_problem_only() {
-    let mut scene = beating(2, "heartbeat http:8080/health");
-    silence(&mut scene, A);
+    let mut scene = Scene::beating(2, "heartbeat http:8080/health");
+    scene.agent(A).alive = false;
     let told = scene.watch(55);
     scene.ends(&told, "stay healthy", "A");
     told.problem("its probes decide");
@@ -281,9 +253,8 @@ fn heartbeat_that_stopped_beside_probes_is_a_problem_only() {
 #[test]
 fn heartbeat_that_says_fail_fails() {
     for check in ["heartbeat", "heartbeat http:8080/health"] {
-        let mut scene = beating(2, check);
-        let a = scene.node(A);
-        scene.world.agents.get_mut(&a).expect("an agent").status = "fail";
+        let mut scene = Scene::beating(2, check);
+        scene.agent(A).status = "fail";
         scene.pass(6_000);
         let told = scene.sweep();
         scene.ends(&told, "move holder-unhealthy to B", "B");
@@ -294,14 +265,13 @@ fn heartbeat_that_says_fail_fails() {
 /// `heartbeat`: `status=leaving` is leaving; a newer `status=ok` ends it.
 #[test]
 fn heartbeat_that_says_leaving_is_left_until_it_says_ok_again() {
-    let mut scene = beating(2, "heartbeat");
-    let a = scene.node(A);
-    scene.world.agents.get_mut(&a).expect("an agent").status = "leaving";
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.agent(A).status = "leaving";
     scene.pass(6_000);
     let told = scene.sweep();
     scene.ends(&told, "move holder-leaving to B", "B");
     assert_eq!(told.node(A).leaving.as_deref(), Some("agent"));
-    scene.world.agents.get_mut(&a).expect("an agent").status = "ok";
+    scene.agent(A).status = "ok";
     scene.pass(40_000);
     let told = scene.watch(20);
     assert_eq!(told.node(A).leaving, None);
@@ -311,15 +281,11 @@ fn heartbeat_that_says_leaving_is_left_until_it_says_ok_again() {
 /// `heartbeat`: without memory a heartbeat is only taken as stopped after a second look, `every` + 1 s later.
 #[test]
 fn heartbeat_without_memory_takes_a_second_look() {
-    let mut scene = beating(2, "heartbeat");
-    silence(&mut scene, A);
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.agent(A).alive = false;
     scene.pass(300_000);
     let told = scene.sweep();
-    let reads: Vec<u64> = scene
-        .calls()
-        .filter(|(at_ms, call)| *at_ms >= told.began_ms && call.api == Api::DescribeInstances)
-        .map(|(at_ms, _)| at_ms - told.began_ms)
-        .collect();
+    let reads = scene.calls_to(Api::DescribeInstances, &told);
     assert!(reads.iter().any(|at_ms| (6_000..7_000).contains(at_ms)), "{reads:?}");
     scene.ends(&told, "move holder-unhealthy to B", "B");
 }
@@ -331,8 +297,7 @@ fn heartbeat_of_a_skewed_clock_fails_nobody() {
         let mut scene = Scene::new(1, 2);
         scene.tag_address(0, "check", "heartbeat");
         for (n, skew_ms) in [(A, skew_ms), (B, 0)] {
-            let id = scene.node(n);
-            scene.start_agent(&id, 5_000, skew_ms);
+            scene.start_agent(n, skew_ms);
         }
         scene.season();
         for told in [scene.sweep(), scene.watch(55)] {
@@ -344,7 +309,7 @@ fn heartbeat_of_a_skewed_clock_fails_nobody() {
             assert_eq!(told.node(A).verdict, Verdict::Healthy, "{skew_ms}: {:?}", told.evidence(A, "heartbeat"));
         }
         // And a clock in the future does not keep a dead one alive.
-        silence(&mut scene, A);
+        scene.agent(A).alive = false;
         let told = scene.watch(55);
         assert_eq!(scene.holder(0), "B", "{skew_ms}: {}", told.text());
     }
@@ -353,9 +318,8 @@ fn heartbeat_of_a_skewed_clock_fails_nobody() {
 /// `heartbeat`: an agent that was restarted counts from 1 again; that is an advance, too.
 #[test]
 fn heartbeat_that_starts_again_from_one_has_advanced() {
-    let mut scene = beating(2, "heartbeat");
-    let a = scene.node(A);
-    scene.world.agents.get_mut(&a).expect("an agent").seq = 0;
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.agent(A).seq = 0;
     let told = scene.watch(40);
     scene.ends(&told, "stay healthy", "A");
 }
@@ -466,14 +430,14 @@ fn undrain_overrules_scheduled_events_and_agents() {
         assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (None, true));
     }
     let mut scene = Scene::pair();
-    beat(&mut scene, B, 7, "leaving", 0);
+    scene.beat(B, 7, "leaving", 0);
     let told = scene.sweep();
     assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (Some("agent"), false));
     for told in [scene.send(&serde_json::json!({"action": "undrain", "node": &*b})), scene.sweep()] {
         assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (None, true));
     }
     // It is announced once more.
-    beat(&mut scene, B, 8, "leaving", 0);
+    scene.beat(B, 8, "leaving", 0);
     let told = scene.sweep();
     assert_eq!(told.node(B).leaving.as_deref(), Some("agent"));
 }
@@ -492,10 +456,9 @@ fn clusters_settle_independently() {
     scene.ec2.add_address(eipwatch::embedded::ec2::tags(policy));
     scene.pass(60_000);
     scene.refuse(A);
-    let began_ms = scene.now_ms();
     let told = scene.sweep();
     assert!(told.took_ms() >= 15_000, "{} ms: {}", told.took_ms(), told.text());
-    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
+    let moved_ms = scene.moved_after_ms(&told);
     assert!(moved_ms <= 1_000, "{moved_ms} ms");
 }
 
@@ -507,7 +470,7 @@ fn scheduled_events_are_noticed_in_a_watch() {
     scene.schedule(B, "Your instance will be stopped", 60, 3_600);
     let told = scene.watch(55);
     scene.ends(&told, "move holder-leaving to C", "C");
-    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - told.began_ms;
+    let moved_ms = scene.moved_after_ms(&told);
     assert!((20_000..=35_000).contains(&moved_ms), "{moved_ms} ms");
     assert_eq!(told.node(C).leaving, None);
 }
@@ -527,34 +490,41 @@ fn a_node_that_nothing_is_remembered_of_starts_as_unknown() {
 #[test]
 fn a_holder_that_is_starting_does_not_hold_up_a_sweep() {
     let mut scene = Scene::pair();
-    let a = scene.node(A);
     (scene.ec2.settings.stopping_ms, scene.ec2.settings.pending_ms) = (1_000, 60_000);
     scene.stop_node(A);
     scene.pass(5_000);
-    let now_ms = scene.epoch_ms();
-    scene.ec2.start_instance(&a, now_ms);
+    scene.start_node(A);
     scene.pass(1_000);
-    let began_ms = scene.now_ms();
     let told = scene.sweep();
-    assert_eq!((scene.says(&told, 0).as_str(), scene.holder(0).as_str()), ("stay healthy", "A"));
-    assert!(scene.now_ms() - began_ms < 10_000, "{} ms", scene.now_ms() - began_ms);
+    scene.ends(&told, "stay healthy", "A");
+    assert!(told.took_ms() < 10_000, "{} ms", told.took_ms());
 }
 
 /// A heartbeat that advances is of this life, however wrong its clock: its goodbye is believed.
 #[test]
 fn a_goodbye_is_believed_though_the_nodes_clock_is_two_days_behind() {
     let mut scene = Scene::pair();
-    let a = scene.node(A);
-    scene.start_agent(&a, 5_000, -172_800_000);
-    let now_ms = scene.now_ms();
-    scene.at(now_ms + 12_000, |world| {
-        let a = world.node(A);
-        if let Some(agent) = world.agents.get_mut(&a) {
-            agent.status = "leaving";
-        }
-    });
+    scene.start_agent(A, -172_800_000);
+    scene.after(12_000, |scene| scene.agent(A).status = "leaving");
     let told = scene.watch(40);
     scene.ends(&told, "move holder-leaving to B", "B");
+}
+
+/// What its agent announced ends when a node is launched anew, though its heartbeats were seen to advance before.
+#[test]
+fn a_goodbye_ends_when_the_node_is_started_anew() {
+    let mut scene = Scene::pair();
+    scene.stop_and_start_within(500);
+    scene.start_agent(B, 0);
+    scene.after(3_000, |scene| scene.agent(B).status = "leaving");
+    scene.after(11_000, |scene| {
+        scene.stop_node(B);
+        scene.agent(B).alive = false;
+    });
+    scene.after(13_000, |scene| scene.start_node(B));
+    scene.after(17_000, |scene| scene.tag_node(A, "mode", "drain"));
+    let told = scene.watch(25);
+    scene.ends(&told, "move holder-draining to B", "B");
 }
 
 /// A second look that does not show the node is not taken again and again: what cannot be had is not waited for.
@@ -562,17 +532,16 @@ fn a_goodbye_is_believed_though_the_nodes_clock_is_two_days_behind() {
 fn a_heartbeat_whose_node_is_shown_no_more_is_not_looked_for_without_end() {
     let mut scene = Scene::pair();
     scene.tag_address(0, "check", "heartbeat");
-    let a = scene.node(A);
     // A clock that proves nothing: only a second number would.
-    scene.start_agent(&a, 5_000, -7_200_000);
+    scene.start_agent(A, -7_200_000);
     scene.pass(7_000);
     scene.remember(0, A, None, "no-holder", 600);
-    scene.untag(&a, "cluster");
+    scene.untag_node(A, "cluster");
     let epoch_ms = scene.epoch_ms();
-    scene.ec2.faults_mut().push(Rule::new(Fault::Omit(a.clone())).between(epoch_ms + 1_000, u64::MAX));
-    let before = scene.ec2.pages(Api::DescribeInstances);
-    scene.watch(30);
-    let reads = scene.ec2.pages(Api::DescribeInstances) - before;
+    let omitted = Rule::new(Fault::Omit(scene.node(A)));
+    scene.ec2.faults_mut().push(omitted.between(epoch_ms + 1_000, u64::MAX));
+    let told = scene.watch(30);
+    let reads = scene.calls_to(Api::DescribeInstances, &told).len();
     assert!(reads <= 20, "{reads} reads in 30 s");
     assert_eq!(scene.holder(0), "A");
 }

@@ -1,8 +1,8 @@
 //! The manual commands: what they change, what they refuse, and what they answer.
 
 use eipwatch::embedded::ec2::{Api, InstanceSpec, Place, tags};
-use eipwatch::embedded::faults::Rule;
-use eipwatch::sim::world::Behaviour;
+use eipwatch::embedded::faults::{Fault, Rule};
+use eipwatch::sim::world::{Behaviour, spot_event};
 use serde_json::json;
 
 use super::{A, B, C, Scene};
@@ -139,10 +139,8 @@ fn force_sets_no_mode_where_it_is_not_needed_and_displaces_nobody() {
     scene.expect_of(&order, "move manual to B", &["associate B", "tag state 0"], "B");
     assert_eq!(scene.address_tag(0, "mode"), "");
     let mut scene = Scene::pair();
-    let other = scene.ec2.add_address(tags([]));
-    let (b, now_ms) = (scene.node(B), scene.epoch_ms());
-    scene.ec2.move_by_hand(&other, eipwatch::embedded::ec2::Place::Instance(&b), now_ms);
-    let order = json!({"action": "move", "to": &*b, "force": true});
+    scene.another_address();
+    scene.by_hand(1, Some(B));
     let told = scene.send(&order);
     scene.ends(&told, "blocked no-free-private-address", "A");
     assert_eq!(scene.ec2.displacements().count(), 0);
@@ -175,6 +173,28 @@ fn drain_and_undrain() {
     let undrain = json!({"action": "undrain", "node": &*a});
     let told = scene.expect_of(&undrain, "stay healthy", &["tag mode A"], "B");
     assert!(told.node(A).candidate && told.node(A).mode.as_deref() == Some("active"));
+}
+
+/// An undrain is over for a node that is started anew before the sweep ends; the sweep ends all the same.
+#[test]
+fn undrain_of_a_node_that_is_started_anew_meanwhile_ends() {
+    let mut scene = Scene::pair();
+    let spot = spot_event(&scene.node(B), scene.now_ms());
+    scene.send(&spot);
+    scene.pass(5_000);
+    // Its holder is an interface attached to nothing: the sweep goes on for 10 s, and reads the nodes again at its end.
+    scene.loose(0);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 200, max_ms: 200 }));
+    // It is unhealthy until it is shown in its new life, and then it is well.
+    scene.stop_and_start_within(500);
+    scene.world.boot_ms = 6_500;
+    scene.after(2_000, |scene| scene.stop_node(B));
+    scene.after(4_000, |scene| scene.start_node(B));
+    let b = scene.node(B);
+    let told = scene.send(&json!({"action": "undrain", "node": &*b}));
+    scene.ends(&told, "move holder-gone to A", "A");
+    assert!(told.took_ms() < 15_000, "{} ms", told.took_ms());
+    assert_eq!(told.node(B).leaving, None);
 }
 
 /// A drained holder keeps the address until a candidate can take it.
@@ -225,10 +245,9 @@ fn pause_for_a_while_ends_by_itself() {
     scene.send(&json!({"action": "pause", "for": "30s"}));
     assert_eq!(scene.address_tag(0, "mode"), format!("manual until={}", scene.time_in(30)));
     scene.refuse(A);
-    let began_ms = scene.now_ms();
     let told = scene.watch(55);
     scene.ends(&told, "move holder-unhealthy to B", "B");
-    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
+    let moved_ms = scene.moved_after_ms(&told);
     assert!((29_000..=31_000).contains(&moved_ms), "{moved_ms} ms");
     assert_eq!(told.address(0).mode, "auto");
 }

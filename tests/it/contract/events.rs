@@ -1,6 +1,6 @@
 //! Every row of the event table: what it is about, what it announces, and how long that is believed.
 
-use eipwatch::embedded::ec2::{Alarm, AlarmState, Id, InstanceSpec, State, Tags, tags};
+use eipwatch::embedded::ec2::{AlarmState, Id, InstanceSpec, State, Tags, tags};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{lifecycle_event, schedule_event, spot_event, state_event};
 use serde_json::{Value, json};
@@ -130,15 +130,13 @@ fn a_late_event_of_a_running_instance_moves_nothing() {
     scene.expect_of(&event, "stay healthy", &[], "A");
     // Stopped and started again within the minute.
     let mut scene = Scene::pair();
-    scene.ec2.settings.stopping_ms = 1_000;
-    scene.ec2.settings.pending_ms = 1_000;
-    let (a, at_ms) = (scene.node(A), scene.now_ms());
+    scene.stop_and_start_within(1_000);
+    let at_ms = scene.now_ms();
     scene.stop_node(A);
     scene.pass(2_000);
-    let now_ms = scene.epoch_ms();
-    scene.ec2.start_instance(&a, now_ms);
+    scene.start_node(A);
     scene.pass(10_000);
-    let event = state_event(&a, State::Stopped, at_ms + 1_000);
+    let event = state_event(&scene.node(A), State::Stopped, at_ms + 1_000);
     scene.expect_of(&event, "stay healthy", &[], "A");
 }
 
@@ -158,11 +156,9 @@ fn a_spot_notice_outlives_the_invocation_that_heard_it() {
     let told = scene.sweep();
     scene.ends(&told, "move holder-leaving to B", "B");
     // Stopped and launched anew.
-    let a = scene.node(A);
     scene.stop_node(A);
     scene.pass(60_000);
-    let now_ms = scene.epoch_ms();
-    scene.ec2.start_instance(&a, now_ms);
+    scene.start_node(A);
     scene.pass(60_000);
     let told = scene.watch(10);
     assert_eq!((told.node(A).leaving.as_deref(), told.node(A).candidate), (None, true));
@@ -189,14 +185,11 @@ fn undrain_ends_a_spot_notice_for_good() {
 #[test]
 fn a_notice_of_an_earlier_life_announces_nothing() {
     let mut scene = Scene::pair();
-    let a = scene.node(A);
-    scene.ec2.settings.stopping_ms = 1_000;
-    scene.ec2.settings.pending_ms = 1_000;
-    let spot = spot_event(&a, scene.now_ms());
+    scene.stop_and_start_within(1_000);
+    let spot = spot_event(&scene.node(A), scene.now_ms());
     scene.stop_node(A);
     scene.pass(5_000);
-    let now_ms = scene.epoch_ms();
-    scene.ec2.start_instance(&a, now_ms);
+    scene.start_node(A);
     scene.pass(10_000);
     let told = scene.send(&spot);
     assert_eq!(told.node(A).leaving, None);
@@ -240,13 +233,10 @@ fn a_health_event_is_a_hint_only() {
 fn an_alarm_event_is_a_hint_to_read_the_alarm() {
     let mut scene = Scene::pair();
     scene.tag_address(0, "check", "http:8080/health alarm:High.Load");
-    let (instances, now_ms) = (vec![scene.node(A)], scene.epoch_ms());
-    scene
-        .ec2
-        .set_alarm(Alarm { name: "High.Load".to_owned(), state: AlarmState::Ok, instances: instances.clone() }, now_ms);
-    scene.expect_of(&alarm_direct("High.Load", None), "stay healthy", &[], "A");
-    scene.ec2.set_alarm(Alarm { name: "High.Load".to_owned(), state: AlarmState::Alarm, instances }, now_ms);
     let direct = alarm_direct("High.Load", None);
+    scene.alarm(AlarmState::Ok, &[A]);
+    scene.expect_of(&direct, "stay healthy", &[], "A");
+    scene.alarm(AlarmState::Alarm, &[A]);
     scene.expect_of(&direct, "move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
 }
 

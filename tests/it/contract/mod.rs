@@ -23,8 +23,11 @@ use eipwatch::core::log::Record;
 use eipwatch::core::report::{AddressReport, ClusterReport, NodeReport, Report};
 use eipwatch::core::time::Time;
 use eipwatch::core::watch::Ending;
-use eipwatch::embedded::ec2::{Alarm, AlarmState, Call, Id, Place, Request, ScheduledEvent};
-use eipwatch::sim::world::{Behaviour, Handle, SERVES, START_MS, World};
+use eipwatch::embedded::ec2::{
+    Alarm, AlarmState, Api, Call, Check, CheckKind, Id, Place, Request, ScheduledEvent, Tags,
+};
+use eipwatch::embedded::faults::Rule;
+use eipwatch::sim::world::{Agent, Behaviour, Handle, SERVES, START_MS, World};
 use serde_json::Value;
 
 /// Nodes and addresses by number.
@@ -78,6 +81,17 @@ impl Scene {
         Scene::seasoned(1, 2)
     }
 
+    /// Nodes with agents that beat every 5 s, and this check; after a first watch, a minute later.
+    fn beating(nodes: usize, check: &str) -> Scene {
+        let mut scene = Scene::new(1, nodes);
+        scene.tag_address(0, "check", check);
+        for n in 0..nodes {
+            scene.start_agent(n, 0);
+        }
+        scene.season();
+        scene
+    }
+
     /// A first watch; a minute later.
     fn season(&mut self) {
         let at_ms = self.now_ms();
@@ -88,6 +102,16 @@ impl Scene {
     fn pass(&mut self, ms: u64) {
         let until_ms = self.now_ms() + ms;
         self.world.run_until(until_ms);
+    }
+
+    /// Does something so many milliseconds from now.
+    fn after(&mut self, ms: u64, action: impl FnOnce(&mut Scene) + 'static) {
+        let at_ms = self.now_ms() + ms;
+        self.world.at(at_ms, |world| {
+            let mut scene = Scene { world: std::mem::replace(world, World::new(0)) };
+            action(&mut scene);
+            *world = scene.world;
+        });
     }
 
     fn epoch_ms(&self) -> u64 {
@@ -107,6 +131,13 @@ impl Scene {
     /// A scheduled watch of so many seconds.
     fn watch(&mut self, seconds: u64) -> Told {
         self.tell(&eipwatch::sim::world::schedule_event(), seconds)
+    }
+
+    /// A scheduled watch of so many seconds that is told to stop after so many milliseconds.
+    fn stopped(&mut self, seconds: u64, ms: u64) -> Told {
+        let handle = Handle::try_from(self.invocations()).expect("a number");
+        self.after(ms, move |scene| scene.stop(handle));
+        self.watch(seconds)
     }
 
     /// A command or an event, now.
@@ -206,6 +237,11 @@ impl Scene {
         self.world.tag(&id, key, value);
     }
 
+    fn untag_node(&mut self, node: usize, key: &str) {
+        let id = self.world.node(node);
+        self.world.untag(&id, key);
+    }
+
     fn tag_address(&mut self, address: usize, key: &str, value: &str) {
         let id = self.world.address(address);
         self.world.tag(&id, key, value);
@@ -229,6 +265,44 @@ impl Scene {
         assert!(self.world.ec2.stop_instance(&id, now_ms));
     }
 
+    fn terminate_node(&mut self, node: usize) {
+        let (id, now_ms) = (self.world.node(node), self.epoch_ms());
+        assert!(self.world.ec2.terminate_instance(&id, now_ms));
+    }
+
+    fn start_node(&mut self, node: usize) {
+        let (id, now_ms) = (self.world.node(node), self.epoch_ms());
+        assert!(self.world.ec2.start_instance(&id, now_ms));
+    }
+
+    /// From now on instances stop and start within so many milliseconds.
+    fn stop_and_start_within(&mut self, ms: u64) {
+        (self.world.ec2.settings.stopping_ms, self.world.ec2.settings.pending_ms) = (ms, ms);
+    }
+
+    /// A status check of a node says so from now on.
+    fn status(&mut self, node: usize, kind: CheckKind, says: Check) {
+        let (id, now_ms) = (self.world.node(node), self.epoch_ms());
+        assert!(self.world.ec2.set_status(&id, kind, says, now_ms));
+    }
+
+    /// Starts an agent on a node, which beats every 5 s from now on; its clock is wrong by so much.
+    fn start_agent(&mut self, node: usize, skew_ms: i64) {
+        let id = self.world.node(node);
+        self.world.start_agent(&id, 5_000, skew_ms);
+    }
+
+    fn agent(&mut self, node: usize) -> &mut Agent {
+        let id = self.world.node(node);
+        self.world.agents.get_mut(&id).expect("an agent")
+    }
+
+    /// A node's heartbeat tag, as an agent would write it at a time so many seconds from now.
+    fn beat(&mut self, node: usize, seq: u64, status: &str, at_in_s: i64) {
+        let value = format!("seq={seq} at={} status={status} every=5s", self.time_in(at_in_s));
+        self.tag_node(node, "heartbeat", &value);
+    }
+
     /// Somebody moves an address by hand, to a node or nowhere.
     fn by_hand(&mut self, address: usize, node: Option<usize>) {
         let (id, now_ms) = (self.world.address(address), self.epoch_ms());
@@ -239,6 +313,24 @@ impl Scene {
 
     fn public_ip(&self, address: usize) -> String {
         self.world.ec2.elastic_ip(&self.world.address(address)).map(|ip| ip.to_string()).unwrap_or_default()
+    }
+
+    /// Where the first address has been since the start.
+    fn been(&self) -> Vec<Option<usize>> {
+        self.world.moves(&self.world.address(0)).into_iter().map(|(_, to)| to).collect()
+    }
+
+    /// How long after an invocation began the first address was moved last, in milliseconds.
+    #[track_caller]
+    fn moved_after_ms(&self, told: &Told) -> u64 {
+        self.world.moves(&self.world.address(0)).last().expect("moved").0 - told.began_ms
+    }
+
+    /// When calls were made during an invocation, in milliseconds after its begin.
+    fn calls_to(&self, api: Api, told: &Told) -> Vec<u64> {
+        let during = told.began_ms..=told.ended_ms;
+        let calls = self.world.calls().filter(|(at_ms, call)| call.api == api && during.contains(at_ms));
+        calls.map(|(at_ms, _)| at_ms - told.began_ms).collect()
     }
 
     /// What an answer decided of the n-th address: `move holder-gone to B`.
@@ -260,6 +352,13 @@ impl Scene {
             _ => None,
         };
         self.world.log(handle).iter().filter_map(of).collect()
+    }
+
+    /// EC2 writes no tags for so many milliseconds.
+    fn no_tags_for(&mut self, ms: u64) {
+        let from_ms = self.epoch_ms();
+        let rule = Rule::error("InternalError").on(Api::CreateTags).between(from_ms, from_ms + ms);
+        self.world.ec2.faults_mut().push(rule);
     }
 
     /// EC2 has scheduled an event of a node, from and until so many seconds from now.
@@ -294,11 +393,24 @@ impl Scene {
         self.tag_address(address, "state", &format!("holder={holder} since={since} from={from} why={why} moves="));
     }
 
+    /// One more Elastic IP, of no cluster and on nothing.
+    fn another_address(&mut self) {
+        let id = self.world.ec2.add_address(Tags::new());
+        self.world.addresses.push(id);
+    }
+
+    /// Somebody puts an address on this interface by hand.
+    fn onto(&mut self, address: usize, interface: &Id) {
+        let (id, now_ms) = (self.world.address(address), self.epoch_ms());
+        let ip = self.world.ec2.interfaces_of(interface).next().expect("an interface").private_ips[0];
+        assert!(self.world.ec2.move_by_hand(&id, Place::Interface(interface, ip), now_ms));
+    }
+
     /// Puts an address on an interface of A that is then attached to nothing.
     fn loose(&mut self, address: usize) -> Id {
-        let (a, address, now_ms) = (self.node(A), self.address(address), self.epoch_ms());
-        let (nic, ip) = self.world.add_interface(&a).expect("a second interface");
-        assert!(self.world.ec2.move_by_hand(&address, Place::Interface(&nic, ip), now_ms));
+        let a = self.node(A);
+        let (nic, _) = self.world.add_interface(&a).expect("a second interface");
+        self.onto(address, &nic);
         self.world.detach(&nic);
         nic
     }

@@ -82,9 +82,8 @@ fn two_nodes_stand_in_for_each_other_and_go_home() {
 fn two_nodes_without_spare_addresses_block_and_displace_nobody() {
     let mut scene = Scene::new(1, 2);
     let second = scene.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
-    let (b, now_ms) = (scene.node(B), scene.epoch_ms());
-    scene.ec2.move_by_hand(&second, Place::Instance(&b), now_ms);
     scene.world.addresses.push(second);
+    scene.by_hand(1, Some(B));
     scene.season();
     scene.stop_node(A);
     let told = scene.sweep();
@@ -162,21 +161,15 @@ fn a_node_in_several_clusters_has_a_health_tag_for_each() {
 #[test]
 fn nodes_appear_and_vanish() {
     let mut scene = Scene::seasoned(1, 1);
-    let began_ms = scene.now_ms();
-    scene.at(began_ms + 5_000, |world| {
-        world.add_node();
+    scene.after(5_000, |scene| {
+        scene.add_node();
     });
-    scene.at(began_ms + 40_000, |world| {
-        let (a, now_ms) = (world.node(A), world.now().as_millis());
-        world.ec2.terminate_instance(&a, now_ms);
-    });
+    scene.after(40_000, |scene| scene.terminate_node(A));
     let told = scene.watch(55);
     scene.ends(&told, "move holder-gone to B", "B");
     let mut scene = Scene::pair();
     scene.stop_node(B);
-    let b = scene.node(B);
-    let now_ms = scene.epoch_ms();
-    scene.ec2.terminate_instance(&b, now_ms);
+    scene.terminate_node(B);
     scene.pass(2 * 3_600_000);
     let told = scene.expect("stay healthy", &[], "A");
     assert_eq!(told.cluster().nodes.len(), 1);

@@ -1,12 +1,12 @@
 //! The log is complete enough to be fed back: the same watch, given what its own log recorded, decides the same.
 
 use eipwatch::core::log::Record;
-use eipwatch::embedded::ec2::{Api, Place};
+use eipwatch::embedded::ec2::Api;
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::replay::again::again;
 use eipwatch::sim::world::{Behaviour, spot_event};
 
-use super::{A, B, Scene};
+use super::{A, B, C, Scene};
 
 /// What was decided and moved, and when.
 fn decisions(log: &[Record]) -> Vec<String> {
@@ -50,12 +50,7 @@ fn a_recorded_run_fed_back_gives_identical_decisions() {
     for (name, trouble) in troubles {
         let mut scene = Scene::seasoned(2, 3);
         scene.ec2.faults_mut().push(fixed.clone());
-        let at_ms = scene.now_ms() + 12_345;
-        scene.at(at_ms, move |world| {
-            let mut inner = Scene { world: std::mem::replace(world, eipwatch::sim::world::World::new(0)) };
-            trouble(&mut inner);
-            *world = inner.world;
-        });
+        scene.after(12_345, trouble);
         let told = scene.watch(55);
         let log = scene.log(told.handle);
         moved += log.iter().filter(|record| matches!(record, Record::Move { .. })).count();
@@ -76,16 +71,11 @@ fn recorded_events_and_stale_reads_fed_back_give_identical_decisions() {
     let mut scene = Scene::seasoned(1, 3);
     scene.tag_address(0, "check", "heartbeat http:8080/health");
     for n in 0..3 {
-        let id = scene.node(n);
-        scene.start_agent(&id, 5_000, 0);
+        scene.start_agent(n, 0);
     }
     scene.ec2.faults_mut().push(Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 6_000 }));
-    let now_ms = scene.now_ms();
-    scene.at(now_ms + 9_000, |world| world.service(&world.node(A), Behaviour::Refuse));
-    scene.at(now_ms + 40_000, |world| {
-        let (ip, c, now_ms) = (world.address(0), world.node(2), world.now().as_millis());
-        world.ec2.move_by_hand(&ip, Place::Instance(&c), now_ms);
-    });
+    scene.after(9_000, |scene| scene.refuse(A));
+    scene.after(40_000, |scene| scene.by_hand(0, Some(C)));
     let told = scene.watch(55);
     let log = scene.log(told.handle);
     assert!(log.iter().any(|record| matches!(record, Record::Move { .. })));

@@ -1,8 +1,8 @@
 //! The thirteen rules that must always be true, each by the cases in which it would be broken most easily.
 
-use eipwatch::embedded::ec2::{Api, Attachment, Cause, Check, CheckKind, Place, State, tags};
+use eipwatch::embedded::ec2::{AlarmState, Api, Attachment, Cause, Check, CheckKind, State};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
-use eipwatch::sim::world::{Behaviour, SERVES, START_MS, state_event};
+use eipwatch::sim::world::{Behaviour, START_MS, state_event};
 use serde_json::json;
 
 use super::{A, B, C, Scene};
@@ -17,10 +17,7 @@ fn rule_1_only_a_candidate_gets_the_address() {
         ("unhealthy", |scene| scene.refuse(B)),
         ("stopping", |scene| scene.stop_node(B)),
         ("is none of its private addresses", |scene| scene.tag_node(B, "address", "10.9.9.9")),
-        ("leaving (agent)", |scene| {
-            let beat = format!("seq=1 at={} status=leaving every=5s", scene.time_in(0));
-            scene.tag_node(B, "heartbeat", &beat);
-        }),
+        ("leaving (agent)", |scene| scene.beat(B, 1, "leaving", 0)),
     ];
     for (veto, spoil) in cases {
         let mut scene = Scene::pair();
@@ -51,20 +48,16 @@ fn rule_1_a_node_that_was_started_anew_is_asked_anew() {
     // EC2 answers sooner than the nodes do, and no probe of B falls between its end and the reading that shows it.
     scene.network_ms = 300;
     scene.tag_address(0, "policy", "interval=7s fall=2");
-    scene.ec2.settings.stopping_ms = 1_000;
-    scene.ec2.settings.pending_ms = 1_000;
-    let now_ms = scene.now_ms();
-    scene.at(now_ms + 4_990, |world| {
-        let (id, at_ms) = (world.node(B), START_MS + world.now_ms());
-        world.ec2.stop_instance(&id, at_ms);
-        world.service(&id, Behaviour::Refuse);
-    });
-    scene.at(now_ms + 12_000, |world| {
-        let (id, at_ms) = (world.node(B), START_MS + world.now_ms());
-        world.ec2.start_instance(&id, at_ms);
+    scene.stop_and_start_within(1_000);
+    scene.after(4_990, |scene| {
+        scene.stop_node(B);
+        scene.refuse(B);
     });
     // A is found out just before the reading that shows B running.
-    scene.at(now_ms + 12_000, |world| world.service(&world.node(A), Behaviour::Refuse));
+    scene.after(12_000, |scene| {
+        scene.start_node(B);
+        scene.refuse(A);
+    });
     let told = scene.watch(40);
     scene.ends(&told, "stay no-candidate", "A");
     scene.unmoved();
@@ -74,9 +67,8 @@ fn rule_1_a_node_that_was_started_anew_is_asked_anew() {
 #[test]
 fn rule_1_a_node_that_loses_its_tag_is_no_candidate_from_the_next_reading_on() {
     let mut scene = Scene::pair();
-    let now_ms = scene.now_ms();
-    scene.at(now_ms + 2_000, |world| world.untag(&world.node(B), "cluster"));
-    scene.at(now_ms + 6_000, |world| world.service(&world.node(A), Behaviour::Refuse));
+    scene.after(2_000, |scene| scene.untag_node(B, "cluster"));
+    scene.after(6_000, |scene| scene.refuse(A));
     let told = scene.watch(20);
     scene.ends(&told, "stay no-candidate", "A");
 }
@@ -86,13 +78,28 @@ fn rule_1_a_node_that_loses_its_tag_is_no_candidate_from_the_next_reading_on() {
 fn rule_1_a_node_that_joins_is_no_candidate_before_its_status_was_read() {
     let mut scene = Scene::pair();
     scene.tag_address(0, "check", "ec2");
-    let (b, now_ms, epoch_ms) = (scene.node(B), scene.now_ms(), scene.epoch_ms());
-    scene.untag(&b, "cluster");
-    scene.ec2.set_status(&b, CheckKind::Application, Check::Impaired, epoch_ms);
-    scene.at(now_ms + 36_000, |world| {
-        let (a, b) = (world.node(A), world.node(B));
-        world.tag(&b, "cluster", "web");
-        world.tag(&a, "mode", "drain");
+    scene.untag_node(B, "cluster");
+    scene.status(B, CheckKind::Application, Check::Impaired);
+    scene.after(36_000, |scene| {
+        scene.tag_node(B, "cluster", "web");
+        scene.tag_node(A, "mode", "drain");
+    });
+    let told = scene.watch(50);
+    scene.ends(&told, "stay no-candidate", "A");
+    scene.unmoved();
+}
+
+/// Rule 1: the same of a node that was launched anew: the last answer told of its earlier life.
+#[test]
+fn rule_1_a_node_that_was_started_anew_is_no_candidate_before_its_status_was_read() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "ec2");
+    scene.stop_and_start_within(500);
+    scene.after(36_000, |scene| scene.stop_node(B));
+    scene.after(37_000, |scene| {
+        scene.start_node(B);
+        scene.status(B, CheckKind::Application, Check::Impaired);
+        scene.tag_node(A, "mode", "drain");
     });
     let told = scene.watch(50);
     scene.ends(&told, "stay no-candidate", "A");
@@ -118,10 +125,7 @@ fn rule_3_last_resort_takes_them_in_order() {
     let drain: Worsen = |scene, n| scene.tag_node(n, "mode", "drain");
     let unknown: Worsen = |scene, n| scene.tag_node(n, "check", "heartbeat");
     let unhealthy: Worsen = |scene, n| scene.refuse(n);
-    let leaving: Worsen = |scene, n| {
-        let beat = format!("seq=1 at={} status=leaving every=5s", scene.time_in(0));
-        scene.tag_node(n, "heartbeat", &beat);
-    };
+    let leaving: Worsen = |scene, n| scene.beat(n, 1, "leaving", 0);
     let kinds: [(&str, Worsen); 4] =
         [("draining", drain), ("unknown", unknown), ("unhealthy", unhealthy), ("leaving", leaving)];
     for first in 0..kinds.len() {
@@ -132,16 +136,15 @@ fn rule_3_last_resort_takes_them_in_order() {
             worsen(&mut scene, n + 1);
         }
         for n in rest.len() + 1..5 {
-            let (id, now_ms) = (scene.node(n), scene.epoch_ms());
-            scene.ec2.terminate_instance(&id, now_ms);
+            scene.terminate_node(n);
         }
         scene.stop_node(A);
         let told = scene.sweep();
         let (name, best) = (kinds[first].0, rest.len());
         assert_eq!(scene.holder(0), scene.name(&scene.node(best)), "{name}: {}", told.text());
         assert!(scene.says(&told, 0).starts_with("move last-resort"), "{name}: {}", told.text());
-        let at_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0;
-        assert!(at_ms - told.began_ms <= 5_000, "{name}: after {} ms", at_ms - told.began_ms);
+        let after_ms = scene.moved_after_ms(&told);
+        assert!(after_ms <= 5_000, "{name}: after {after_ms} ms");
     }
 }
 
@@ -153,8 +156,8 @@ fn rule_3_a_rescue_waits_at_most_five_seconds_for_nodes_that_do_not_settle() {
     scene.stop_node(A);
     let told = scene.sweep();
     assert_eq!(scene.holder(0), "B");
-    let at_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0;
-    assert!((1_000..=5_000).contains(&at_ms), "{at_ms} ms; {}", scene.says(&told, 0));
+    let after_ms = scene.moved_after_ms(&told);
+    assert!((1_000..=5_000).contains(&after_ms), "{after_ms} ms; {}", scene.says(&told, 0));
 }
 
 /// Rule 3: when all nodes fail at once the address stays, in every form of blindness.
@@ -187,6 +190,22 @@ fn rule_4_nothing_holds_back_a_rescue() {
     scene.ends(&told, "move holder-gone to A", "A");
 }
 
+/// Rule 4: nor does it wait for nodes to be read again while EC2 answers nothing of them, refusing or silent.
+#[test]
+fn rule_4_a_rescue_waits_for_no_answer_about_nodes() {
+    for fault in [Rule::error("RequestLimitExceeded"), Rule::new(Fault::LostRequest)] {
+        let mut scene = Scene::pair();
+        let from_ms = scene.epoch_ms() + 7_000;
+        let told_nothing = fault.clone().on(Api::DescribeInstances).on(Api::DescribeTags);
+        scene.ec2.faults_mut().push(told_nothing.between(from_ms, u64::MAX));
+        scene.after(31_000, |scene| scene.by_hand(0, None));
+        let told = scene.watch(50);
+        scene.ends(&told, "move no-holder to A", "A");
+        let moved_ms = scene.moved_after_ms(&told);
+        assert!(moved_ms <= 36_000, "{:?}: {moved_ms} ms", fault.fault);
+    }
+}
+
 /// Rule 5: with the moves used up, a move off an unhealthy holder waits until both have been so for `stable`.
 #[test]
 fn rule_5_the_brake_waits_for_stable_evidence() {
@@ -198,12 +217,11 @@ fn rule_5_the_brake_waits_for_stable_evidence() {
     scene.serve(A);
     scene.season();
     scene.refuse(B);
-    let failed_ms = scene.now_ms();
     let told = scene.watch(55);
     assert_eq!(scene.says(&told, 0), "move holder-unhealthy to A");
     assert!(scene.decided(told.handle).contains(&"blocked max-moves".to_owned()), "{:?}", scene.decided(told.handle));
-    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0;
-    assert!((30_000..=33_500).contains(&(moved_ms - failed_ms)), "{} ms", moved_ms - failed_ms);
+    let moved_ms = scene.moved_after_ms(&told);
+    assert!((30_000..=33_500).contains(&moved_ms), "{moved_ms} ms");
 }
 
 /// Rule 5: a break in the evidence begins `stable` anew.
@@ -217,13 +235,12 @@ fn rule_5_a_break_in_the_evidence_begins_stable_anew() {
     scene.serve(A);
     scene.season();
     scene.refuse(B);
-    let began_ms = scene.now_ms();
     // One probe of the holder passes after 20 s.
-    scene.at(began_ms + 20_000, |world| world.service(&world.node(B), SERVES));
-    scene.at(began_ms + 21_000, |world| world.service(&world.node(B), Behaviour::Refuse));
+    scene.after(20_000, |scene| scene.serve(B));
+    scene.after(21_000, |scene| scene.refuse(B));
     let told = scene.watch(55);
     assert_eq!(scene.says(&told, 0), "move holder-unhealthy to A", "{}", told.text());
-    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
+    let moved_ms = scene.moved_after_ms(&told);
     assert!(moved_ms >= 50_000, "{moved_ms} ms");
 }
 
@@ -265,12 +282,10 @@ fn rule_5_the_brake_holds_without_memory_within_an_invocation() {
     scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::CreateTags));
     // The holder is always the one that fails.
     for step in 0..20 {
-        let at_ms = scene.now_ms() + 2_000 + step * 5_000;
-        scene.at(at_ms, |world| {
-            let holder = world.holder(&world.address(0)).unwrap_or(0);
-            for n in [A, B] {
-                world.service(&world.node(n), if n == holder { Behaviour::Refuse } else { SERVES });
-            }
+        scene.after(2_000 + step * 5_000, |scene| {
+            let (fails, serves) = if scene.holder(0) == "A" { (A, B) } else { (B, A) };
+            scene.refuse(fails);
+            scene.serve(serves);
         });
     }
     let told = scene.watch(100);
@@ -331,13 +346,12 @@ fn rule_5_a_break_of_the_target_begins_stable_anew() {
     scene.serve(A);
     scene.season();
     scene.refuse(B);
-    let began_ms = scene.now_ms();
     // One probe of the target fails after 20 s.
-    scene.at(began_ms + 20_000, |world| world.service(&world.node(A), Behaviour::Refuse));
-    scene.at(began_ms + 21_000, |world| world.service(&world.node(A), SERVES));
+    scene.after(20_000, |scene| scene.refuse(A));
+    scene.after(21_000, |scene| scene.serve(A));
     let told = scene.watch(55);
     assert_eq!(scene.says(&told, 0), "move holder-unhealthy to A", "{}", told.text());
-    let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - began_ms;
+    let moved_ms = scene.moved_after_ms(&told);
     assert!(moved_ms >= 50_000, "{moved_ms} ms");
 }
 
@@ -345,17 +359,11 @@ fn rule_5_a_break_of_the_target_begins_stable_anew() {
 #[test]
 fn rule_6_no_elastic_ip_is_displaced() {
     let mut scene = Scene::pair();
-    let other = scene.ec2.add_address(tags([]));
+    scene.another_address();
     scene.refuse(A);
-    let at_ms = scene.now_ms() + 200;
-    let placed = other.clone();
-    scene.at(at_ms, move |world| {
-        let (b, now_ms) = (world.node(B), world.now().as_millis());
-        world.ec2.move_by_hand(&placed, Place::Instance(&b), now_ms);
-    });
+    scene.after(200, |scene| scene.by_hand(1, Some(B)));
     let told = scene.watch(20);
-    assert_eq!(scene.ec2.displacements().count(), 0);
-    assert_eq!(scene.ec2.holder(&other), Some(&scene.node(B)));
+    assert_eq!((scene.ec2.displacements().count(), scene.holder(1)), (0, "B".to_owned()));
     scene.ends(&told, "blocked no-free-private-address", "A");
 }
 
@@ -365,15 +373,10 @@ fn rule_6_the_target_is_read_again_however_fast_it_goes() {
     let mut scene = Scene::pair();
     scene.tag_address(0, "policy", "fall=1 rise=1 fast=50ms");
     scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 100, max_ms: 100 }).on(Api::DescribeAddresses));
-    let other = scene.ec2.add_address(tags([]));
+    scene.another_address();
     scene.refuse(A);
     // EC2 has answered the first reading by then, and the answer is on its way.
-    let at_ms = scene.now_ms() + 70;
-    let placed = other.clone();
-    scene.at(at_ms, move |world| {
-        let (b, now_ms) = (world.node(B), world.now().as_millis());
-        world.ec2.move_by_hand(&placed, Place::Instance(&b), now_ms);
-    });
+    scene.after(70, |scene| scene.by_hand(1, Some(B)));
     let told = scene.sweep();
     assert_eq!((scene.ec2.displacements().count(), scene.holder(0)), (0, "A".to_owned()), "{:?}", told.calls);
     assert_eq!(scene.says(&told, 0), "blocked no-free-private-address");
@@ -383,10 +386,10 @@ fn rule_6_the_target_is_read_again_however_fast_it_goes() {
 #[test]
 fn rule_6_a_free_secondary_address_is_used() {
     let mut scene = Scene::pair();
-    let (b, other) = (scene.node(B), scene.ec2.add_address(tags([])));
+    let b = scene.node(B);
     let spare = scene.add_private_ip(&b).expect("a second address");
-    let now_ms = scene.epoch_ms();
-    scene.ec2.move_by_hand(&other, Place::Instance(&b), now_ms);
+    scene.another_address();
+    scene.by_hand(1, Some(B));
     scene.refuse(A);
     let told = scene.sweep();
     scene.ends(&told, "move holder-unhealthy to B", "B");
@@ -425,11 +428,7 @@ fn rule_7_what_others_move_before_our_eyes_is_adopted_and_stays() {
     let mut scene = Scene::pair();
     scene.tag_address(0, "policy", "failback=auto stable=5s");
     scene.tag_node(A, "priority", "200");
-    let by_hand_ms = scene.now_ms() + 10_000;
-    scene.at(by_hand_ms, |world| {
-        let (ip, b, now_ms) = (world.address(0), world.node(B), world.now().as_millis());
-        world.ec2.move_by_hand(&ip, Place::Instance(&b), now_ms);
-    });
+    scene.after(10_000, |scene| scene.by_hand(0, Some(B)));
     let told = scene.watch(50);
     scene.ends(&told, "stay healthy", "B");
     let (a, b, state) = (scene.node(A), scene.node(B), scene.address_tag(0, "state"));
@@ -443,9 +442,7 @@ fn rule_7_what_others_move_before_our_eyes_is_adopted_and_stays() {
 fn rule_7_a_nat_gateway_is_left_alone() {
     let mut scene = Scene::pair();
     let nat = scene.ec2.nat_gateway_interface();
-    let (address, now_ms) = (scene.address(0), scene.epoch_ms());
-    let ip = scene.ec2.interfaces_of(&nat).next().expect("it").private_ips[0];
-    scene.ec2.move_by_hand(&address, Place::Interface(&nat, ip), now_ms);
+    scene.onto(0, &nat);
     let told = scene.expect("stay outsider", &[], &nat);
     told.problem("nat_gateway");
     assert_eq!(told.address(0).holder, None);
@@ -461,11 +458,10 @@ fn rule_7_a_holder_without_its_tag_is_watched_and_left_when_it_fails() {
     let mut scene = Scene::pair();
     scene.send(&json!({"action": "move"}));
     scene.pass(40_000);
-    let b = scene.node(B);
-    scene.untag(&b, "cluster");
+    scene.untag_node(B, "cluster");
     let told = scene.expect("stay healthy", &[], "B");
     told.problem("lost its tag");
-    assert!(!told.report.clusters[0].nodes.iter().any(|node| node.id.as_str() == &*b && node.candidate));
+    assert!(!told.node(B).candidate);
     scene.refuse(B);
     let told = scene.sweep();
     scene.ends(&told, "move holder-unhealthy to A", "A");
@@ -476,18 +472,15 @@ fn rule_7_a_holder_without_its_tag_is_watched_and_left_when_it_fails() {
 fn rule_7_an_event_of_an_earlier_life_moves_nothing_off_a_holder_without_its_tag() {
     let mut scene = Scene::pair();
     scene.send(&json!({"action": "move"}));
-    let b = scene.node(B);
     let stopped_ms = scene.now_ms();
     scene.stop_node(B);
     scene.pass(30_000);
-    let now_ms = scene.epoch_ms();
-    assert!(scene.ec2.start_instance(&b, now_ms));
+    scene.start_node(B);
     scene.pass(20_000);
-    scene.untag(&b, "cluster");
-    let moves = scene.world.moves(&scene.address(0)).len();
-    let told = scene.send(&state_event(&b, State::Stopped, stopped_ms + 2_000));
+    scene.untag_node(B, "cluster");
+    let told = scene.send(&state_event(&scene.node(B), State::Stopped, stopped_ms + 2_000));
     scene.ends(&told, "stay healthy", "B");
-    assert_eq!(scene.world.moves(&scene.address(0)).len(), moves);
+    assert_eq!(scene.been(), [Some(B)], "as the command moved it");
 }
 
 /// Rule 7: whom the state of one of a cluster's addresses names has been its node, for all of them, in whatever order.
@@ -495,9 +488,8 @@ fn rule_7_an_event_of_an_earlier_life_moves_nothing_off_a_holder_without_its_tag
 fn rule_7_whom_one_address_remembers_is_no_outsider_to_another() {
     for remembers in [0, 1] {
         let mut scene = Scene::new(2, 2);
-        let a = scene.node(A);
         scene.remember(remembers, A, None, "no-holder", 600);
-        scene.untag(&a, "cluster");
+        scene.untag_node(A, "cluster");
         scene.refuse(A);
         scene.sweep();
         assert_eq!((scene.holder(0), scene.holder(1)), ("B".to_owned(), "B".to_owned()), "{remembers}");
@@ -507,19 +499,11 @@ fn rule_7_whom_one_address_remembers_is_no_outsider_to_another() {
 /// Rule 2: a holder that lost its cluster tag is asked for by id; while that does not show it, its heartbeat has not stopped: it was not read.
 #[test]
 fn rule_2_a_heartbeat_that_was_not_read_has_not_stopped() {
-    let mut scene = Scene::pair();
-    scene.tag_address(0, "check", "heartbeat");
-    for node in [A, B] {
-        let id = scene.node(node);
-        scene.start_agent(&id, 5_000, 0);
-    }
-    scene.pass(20_000);
-    let a = scene.node(A);
+    let mut scene = Scene::beating(2, "heartbeat");
     scene.remember(0, A, None, "no-holder", 600);
-    scene.season();
-    let (now_ms, epoch_ms) = (scene.now_ms(), scene.epoch_ms());
-    scene.at(now_ms + 10_000, |world| world.untag(&world.node(A), "cluster"));
-    let rule = Rule::new(Fault::Omit(a.clone()));
+    let epoch_ms = scene.epoch_ms();
+    scene.after(10_000, |scene| scene.untag_node(A, "cluster"));
+    let rule = Rule::new(Fault::Omit(scene.node(A)));
     scene.ec2.faults_mut().push(rule.between(epoch_ms + 20_000, epoch_ms + 50_000));
     scene.watch(55);
     assert_eq!(scene.holder(0), "A");
@@ -531,13 +515,12 @@ fn rule_2_a_heartbeat_that_was_not_read_has_not_stopped() {
 fn rule_7_a_loose_interface_is_gone_after_ten_seconds() {
     let mut scene = Scene::pair();
     scene.tag_address(0, "check", "ec2");
-    let (address, nic) = (scene.address(0), scene.loose(0));
+    let nic = scene.loose(0);
     let attachment = scene.ec2.interfaces_of(&nic).next().map(|nic| nic.attachment.clone());
     assert_eq!(attachment, Some(Attachment::None));
-    let began_ms = scene.now_ms();
     let told = scene.sweep();
     scene.ends(&told, "move holder-gone to A", "A");
-    let moved_ms = scene.world.moves(&address).last().expect("moved").0 - began_ms;
+    let moved_ms = scene.moved_after_ms(&told);
     assert!((10_000..12_000).contains(&moved_ms), "{moved_ms} ms");
 }
 
@@ -547,10 +530,9 @@ fn rule_7_an_interface_that_is_attached_again_keeps_its_address() {
     let mut scene = Scene::pair();
     scene.tag_address(0, "check", "ec2");
     let nic = scene.loose(0);
-    let back_ms = scene.now_ms() + 5_000;
-    scene.at(back_ms, move |world| {
-        let (a, now_ms) = (world.node(A), world.now().as_millis());
-        world.ec2.attach_interface(&nic, &a, 1, now_ms);
+    scene.after(5_000, move |scene| {
+        let (a, now_ms) = (scene.node(A), scene.epoch_ms());
+        assert!(scene.ec2.attach_interface(&nic, &a, 1, now_ms));
     });
     let told = scene.watch(30);
     assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
@@ -599,7 +581,7 @@ fn rule_8_racing_invocations_under_stale_reads_move_once_more_at_most() {
         for delay_ms in [0, 150, 900] {
             scene.scheduled(now_ms + delay_ms);
         }
-        scene.at(now_ms + 10_000, |world| world.service(&world.node(A), Behaviour::Refuse));
+        scene.after(10_000, |scene| scene.refuse(A));
         scene.run();
         let moves = scene.world.moves(&scene.address(0));
         assert!((1..=2).contains(&moves.len()), "seed {seed}: {moves:?}");
@@ -607,22 +589,83 @@ fn rule_8_racing_invocations_under_stale_reads_move_once_more_at_most() {
     }
 }
 
-/// Rule 8: watches that read nodes and their scheduled events at different times do not move an address to and fro: after a move by
-/// others a node is read again before it is left.
+/// What speaks against a node at one time, and at another does not.
+type Trouble = fn(&mut Scene, usize, bool);
+
+fn planned(scene: &mut Scene, node: usize, is: bool) {
+    if is { scene.schedule(node, "planned", 0, 3_600) } else { scene.unschedule(node) }
+}
+
+fn drained(scene: &mut Scene, node: usize, is: bool) {
+    scene.tag_node(node, "mode", if is { "drain" } else { "active" });
+}
+
+fn alarmed(scene: &mut Scene, node: usize, is: bool) {
+    scene.alarm(if is { AlarmState::Alarm } else { AlarmState::Ok }, &[node]);
+}
+
+fn impaired(scene: &mut Scene, node: usize, is: bool) {
+    scene.status(node, CheckKind::Application, if is { Check::Impaired } else { Check::Ok });
+}
+
+/// Rule 8: watches that read nodes, their status checks and alarms at different times do not move an address to and fro: after a move
+/// by others a node is read again before it is left.
 #[test]
 fn rule_8_watches_that_know_different_things_of_a_node_do_not_move_it_to_and_fro() {
-    let mut scene = Scene::pair();
-    scene.world.settings.watch = std::time::Duration::from_secs(25);
-    scene.schedule(B, "planned", 0, 3_600);
-    let now_ms = scene.now_ms();
-    scene.scheduled(now_ms);
-    scene.pass(1_000);
-    scene.unschedule(B);
-    scene.schedule(A, "planned", 0, 3_600);
-    scene.scheduled(now_ms + 2_000);
-    scene.run();
-    let moves = scene.world.moves(&scene.address(0));
-    assert_eq!(moves.iter().map(|(_, to)| *to).collect::<Vec<_>>(), [Some(B)], "{moves:?}");
+    let troubles: [(&str, Trouble); 4] =
+        [("planned", planned), ("drained", drained), ("alarmed", alarmed), ("impaired", impaired)];
+    for (what, trouble) in troubles {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "check", "alarm:High.Load");
+        scene.alarm(AlarmState::Ok, &[B]);
+        trouble(&mut scene, B, true);
+        scene.world.settings.watch = std::time::Duration::from_secs(25);
+        let (now_ms, epoch_ms) = (scene.now_ms(), scene.epoch_ms());
+        let first = scene.scheduled(now_ms);
+        // It reads the address in its new place before the answer about the nodes is there.
+        let slow = Rule::new(Fault::Latency { min_ms: 3_000, max_ms: 3_000 }).on(Api::DescribeInstances).by(first);
+        scene.ec2.faults_mut().push(slow.between(epoch_ms + 4_000, u64::MAX));
+        scene.pass(1_000);
+        trouble(&mut scene, B, false);
+        trouble(&mut scene, A, true);
+        scene.scheduled(now_ms + 2_000);
+        scene.run();
+        assert_eq!(scene.been(), [Some(B)], "{what}");
+    }
+}
+
+/// Rule 8: what was asked before a move by others and is answered after it is no reading after it.
+#[test]
+fn rule_8_what_was_asked_before_a_move_by_others_tells_nothing_of_the_time_after_it() {
+    // With the second in which a watch asks: every 5 s, 30 s and 20 s.
+    let cases: [(Api, u64, Trouble); 3] = [
+        (Api::DescribeInstances, 5, drained),
+        (Api::DescribeInstanceStatus, 30, planned),
+        (Api::DescribeAlarms, 20, alarmed),
+    ];
+    for (api, asked_s, trouble) in cases {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "check", "alarm:High.Load");
+        scene.alarm(AlarmState::Ok, &[B]);
+        trouble(&mut scene, B, true);
+        scene.world.settings.watch = std::time::Duration::from_secs(45);
+        let (now_ms, epoch_ms, asked_ms) = (scene.now_ms(), scene.epoch_ms(), asked_s * 1_000);
+        let first = scene.scheduled(now_ms);
+        let slow = Rule::new(Fault::Latency { min_ms: 4_000, max_ms: 4_000 }).on(api).by(first);
+        scene.ec2.faults_mut().push(slow.between(epoch_ms + asked_ms, u64::MAX));
+        if api != Api::DescribeInstanceStatus {
+            // Or status checks would be the oldest reading.
+            scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::DescribeInstanceStatus));
+        }
+        // EC2 has looked after 2 s; the answer is on its way for as long.
+        scene.after(asked_ms + 2_500, move |scene| {
+            trouble(scene, B, false);
+            trouble(scene, A, true);
+        });
+        scene.scheduled(now_ms + asked_ms + 3_000);
+        scene.run();
+        assert_eq!(scene.been(), [Some(B)], "{api:?}");
+    }
 }
 
 /// Rule 8, rule 1: what was read of nodes 10 s ago or more decides no move while EC2 answers: it is read again.
@@ -630,10 +673,10 @@ fn rule_8_watches_that_know_different_things_of_a_node_do_not_move_it_to_and_fro
 fn rule_8_nodes_are_read_again_before_a_move_that_was_long_held_up() {
     let mut scene = Scene::seasoned(1, 3);
     scene.refuse(A);
-    let (now_ms, epoch_ms) = (scene.now_ms(), scene.epoch_ms());
+    let epoch_ms = scene.epoch_ms();
     let rule = Rule::error("InternalError").on(Api::DescribeAddresses);
     scene.ec2.faults_mut().push(rule.between(epoch_ms + 1_000, epoch_ms + 20_000));
-    scene.at(now_ms + 5_000, |world| world.tag(&world.node(B), "mode", "drain"));
+    scene.after(5_000, |scene| scene.tag_node(B, "mode", "drain"));
     // A policy slow enough for the decision to fall into the outage.
     scene.tag_address(0, "policy", "fall=5");
     let told = scene.sweep();
@@ -697,6 +740,18 @@ fn rule_9_no_failback_before_it_is_known_whether_the_preferred_node_leaves() {
     assert_eq!(scene.holder(0), "A");
 }
 
+/// Rule 9: what may not be read at all is not waited for.
+#[test]
+fn rule_9_a_failback_goes_on_where_status_checks_may_not_be_read() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "failback=auto stable=0s");
+    scene.tag_node(B, "priority", "200");
+    scene.remember(0, A, Some(B), "holder-leaving", 5);
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::DescribeInstanceStatus));
+    let told = scene.watch(30);
+    scene.ends(&told, "move failback to B", "B");
+}
+
 /// Rule 9: a move to the same node as the last, from nobody again, is a move of its own: `stable` counts from it.
 #[test]
 fn rule_9_a_second_rescue_to_the_same_node_begins_stable_anew() {
@@ -704,20 +759,15 @@ fn rule_9_a_second_rescue_to_the_same_node_begins_stable_anew() {
     scene.tag_address(0, "policy", "failback=auto stable=20s");
     scene.tag_node(A, "priority", "200");
     scene.refuse(A);
-    let now_ms = scene.now_ms();
-    scene.at(now_ms + 2_000, |world| world.service(&world.node(A), SERVES));
-    scene.at(now_ms + 3_000, |world| world.tag(&world.node(A), "mode", "drain"));
-    scene.at(now_ms + 22_000, |world| world.tag(&world.node(A), "mode", "active"));
-    for at_ms in [6_300, 16_300] {
-        scene.at(now_ms + at_ms, |world| {
-            let (address, at_ms) = (world.address(0), START_MS + world.now_ms());
-            world.ec2.move_by_hand(&address, Place::Nowhere, at_ms);
-        });
+    scene.after(2_000, |scene| scene.serve(A));
+    scene.after(3_000, |scene| scene.tag_node(A, "mode", "drain"));
+    scene.after(22_000, |scene| scene.tag_node(A, "mode", "active"));
+    for after_ms in [6_300, 16_300] {
+        scene.after(after_ms, |scene| scene.by_hand(0, None));
     }
     scene.watch(55);
+    assert_eq!(scene.been(), [Some(B), None, Some(B), None, Some(B), Some(A)]);
     let moves = scene.world.moves(&scene.address(0));
-    let to: Vec<Option<usize>> = moves.iter().map(|(_, to)| *to).collect();
-    assert_eq!(to, [Some(B), None, Some(B), None, Some(B), Some(A)], "{moves:?}");
     assert!(moves[5].0 >= moves[4].0 + 20_000, "{moves:?}");
 }
 
@@ -755,12 +805,10 @@ fn rule_9_stable_counts_from_the_later_of_health_and_move() {
     scene.refuse(A);
     scene.watch(5);
     assert_eq!(scene.holder(0), "B");
-    let began_ms = scene.now_ms();
     // It recovers 25 s after the move: the health is the later one.
-    scene.at(began_ms + 25_000, |world| world.service(&world.node(A), SERVES));
-    scene.watch(100);
-    let moves = scene.world.moves(&scene.address(0));
-    let back_ms = moves.last().expect("moved").0 - began_ms;
+    scene.after(25_000, |scene| scene.serve(A));
+    let told = scene.watch(100);
+    let back_ms = scene.moved_after_ms(&told);
     assert_eq!(scene.holder(0), "A");
     assert!((45_000..=47_000).contains(&back_ms), "{back_ms} ms");
 }
@@ -810,18 +858,32 @@ fn rule_10_settling_ends_after_thirty_seconds() {
 fn rule_10_a_stale_read_is_no_move_by_others() {
     let mut scene = Scene::seasoned(1, 3);
     scene.refuse(A);
-    let now_ms = scene.epoch_ms();
-    let what = Shown::Associations;
-    scene
-        .ec2
-        .faults_mut()
-        .push(Rule::new(Fault::Stale { what, up_to_ms: 20_000 }).between(now_ms + 6_000, now_ms + 22_000));
-    let at_ms = scene.now_ms() + 12_000;
-    scene.at(at_ms, |world| world.service(&world.node(B), Behaviour::Refuse));
+    let epoch_ms = scene.epoch_ms();
+    let stale = Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 20_000 });
+    scene.ec2.faults_mut().push(stale.between(epoch_ms + 6_000, epoch_ms + 22_000));
+    scene.after(12_000, |scene| scene.refuse(B));
     let told = scene.watch(40);
     assert_eq!(scene.holder(0), "C");
     let decided = scene.decided(told.handle);
     assert!(!decided.iter().any(|it| it == "stay moved-elsewhere"), "{decided:?}");
+}
+
+/// Rule 10: nor is it one while a move's effect is in doubt: it tells of the time before the move before.
+#[test]
+fn rule_10_a_stale_read_during_a_move_in_doubt_is_no_move_by_others() {
+    let mut scene = Scene::seasoned(1, 3);
+    // Another invocation has moved it from A to B, and EC2 still shows A.
+    scene.remember(0, B, Some(A), "holder-unhealthy", 2);
+    scene.refuse(A);
+    scene.refuse(B);
+    scene.ec2.faults_mut().extend([
+        Rule::new(Fault::Latency { min_ms: 700, max_ms: 700 }).on(Api::DescribeAddresses),
+        Rule::new(Fault::Late { by_ms: 3_000 }).on(Api::AssociateAddress),
+    ]);
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-unhealthy to C", "C");
+    let decided = scene.decided(told.handle);
+    assert!(told.report.ok && !decided.contains(&"stay moved-elsewhere".to_owned()), "{decided:?}");
 }
 
 /// Rule 11: in a zone's disruption ids come from DescribeTags, those that can be described are used, the others are still probed.
@@ -878,19 +940,16 @@ fn rule_11_without_probes_the_holder_stays() {
 /// Rule 11: the same though a status check is impaired: what else speaks for it cannot be read.
 #[test]
 fn rule_11_without_probes_an_impaired_status_moves_nothing_off_what_cannot_be_described() {
-    let mut scene = Scene::pair();
-    scene.tag_address(0, "check", "heartbeat");
-    for node in [A, B] {
-        let id = scene.node(node);
-        scene.start_agent(&id, 5_000, 0);
-    }
-    scene.pass(20_000);
-    scene.season();
-    let (a, now_ms) = (scene.node(A), scene.epoch_ms());
-    scene.ec2.set_status(&a, CheckKind::Application, Check::Impaired, now_ms);
-    scene.ec2.faults_mut().push(Rule::new(Fault::Omit(a.clone())));
-    scene.watch(50);
-    assert_eq!(scene.holder(0), "A");
+    let mut scene = Scene::beating(2, "heartbeat");
+    // Whom the state names is the cluster's, though nothing shows its tags.
+    scene.remember(0, A, None, "no-holder", 600);
+    scene.status(A, CheckKind::Application, Check::Impaired);
+    let a = scene.node(A);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Omit(a)).on(Api::DescribeInstances));
+    let told = scene.watch(50);
+    scene.ends(&told, "stay healthy", "A");
+    assert_eq!(told.node(A).verdict, eipwatch::core::tags::Verdict::Unknown);
+    scene.unmoved();
 }
 
 /// Rule 12: failing reads are tried again with backoff until they work.

@@ -121,6 +121,18 @@ fn at_most_six_hundred_probes_at_once() {
     assert_eq!(unsettled, 0, "after {} ms", told.took_ms());
 }
 
+/// A node that does not run costs no second reading of status checks: it is in none.
+#[test]
+fn a_stopped_node_costs_no_second_reading_of_status_checks() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.stop_node(2);
+    scene.pass(60_000);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 100, max_ms: 100 }));
+    let told = scene.sweep();
+    scene.ends(&told, "stay healthy", "A");
+    assert_eq!(scene.calls_to(Api::DescribeInstanceStatus, &told).len(), 1);
+}
+
 /// In a quiet watch EC2 is read at most 0.5 times a second, however many clusters there are.
 #[test]
 fn a_quiet_watch_reads_at_most_every_other_second() {

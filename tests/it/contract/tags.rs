@@ -1,9 +1,11 @@
 //! Tags: what does not parse is a problem that names it, and never moves what would not have been moved otherwise.
 
 use eipwatch::core::tags::Verdict;
+use eipwatch::embedded::ec2::Api;
+use eipwatch::embedded::faults::Rule;
 use serde_json::json;
 
-use super::{A, B, Scene};
+use super::{A, B, C, Scene};
 
 const ADDRESS_KEYS: [&str; 6] = ["cluster", "check", "policy", "mode", "prefer", "state"];
 const NODE_KEYS: [&str; 7] = ["cluster", "priority", "mode", "check", "address", "health", "heartbeat"];
@@ -213,9 +215,8 @@ fn the_health_tag_is_written_when_the_verdict_changes() {
     let mut scene = Scene::pair();
     assert_eq!(scene.node_tag(B, "health"), "verdict=healthy since=2026-11-22T07:30:00Z");
     // Two failures are no verdict.
-    let now_ms = scene.now_ms();
-    scene.at(now_ms + 10_000, |world| world.service(&world.node(B), eipwatch::sim::world::Behaviour::Refuse));
-    scene.at(now_ms + 10_900, |world| world.service(&world.node(B), eipwatch::sim::world::SERVES));
+    scene.after(10_000, |scene| scene.refuse(B));
+    scene.after(10_900, |scene| scene.serve(B));
     let told = scene.watch(20);
     assert_eq!((told.calls.len(), told.node(B).verdict), (0, Verdict::Healthy));
     scene.refuse(B);
@@ -246,8 +247,6 @@ fn another_prefix_reads_and_writes_its_own_tags() {
 /// A tag that cannot be written is a problem, not a failure, and nothing waits for it.
 #[test]
 fn a_tag_that_cannot_be_written_is_a_problem_not_a_failure() {
-    use eipwatch::embedded::ec2::Api;
-    use eipwatch::embedded::faults::Rule;
     for code in ["UnauthorizedOperation", "TagLimitExceeded", "RequestLimitExceeded"] {
         let mut scene = Scene::pair();
         scene.ec2.faults_mut().push(Rule::error(code).on(Api::CreateTags));
@@ -257,16 +256,46 @@ fn a_tag_that_cannot_be_written_is_a_problem_not_a_failure() {
         scene.ends(&told, "move holder-unhealthy to B", "B");
         told.problem(&format!("eipwatch:state on {}", scene.address(0)));
         told.problem(code);
-        let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - told.began_ms;
+        let moved_ms = scene.moved_after_ms(&told);
         assert!(moved_ms <= 1_500, "{code}: {moved_ms} ms");
     }
+}
+
+/// A health tag that could not be written is not written over what somebody else has written there since: a notice is kept.
+#[test]
+fn a_notice_that_others_wrote_down_meanwhile_is_not_written_over() {
+    let mut scene = Scene::pair();
+    scene.no_tags_for(5_500);
+    scene.refuse(B);
+    scene.after(1_500, |scene| {
+        let noticed = format!("{} leaving=spot noticed={}", scene.node_tag(B, "health"), scene.time_in(0));
+        scene.tag_node(B, "health", &noticed);
+    });
+    let told = scene.watch(30);
+    assert_eq!(told.node(B).leaving.as_deref(), Some("spot"));
+    let tag = scene.node_tag(B, "health");
+    assert!(tag.starts_with("verdict=unhealthy ") && tag.contains(" leaving=spot "), "{tag}");
+}
+
+/// The same of the state: of two moves the later one is remembered, whoever could write first.
+#[test]
+fn a_later_move_that_others_recorded_meanwhile_is_not_written_over() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.no_tags_for(5_500);
+    scene.refuse(A);
+    scene.after(3_000, |scene| {
+        scene.by_hand(0, Some(C));
+        scene.remember(0, C, Some(B), "manual", 0);
+    });
+    scene.watch(30);
+    assert_eq!(scene.been(), [Some(B), Some(C)]);
+    let state = scene.address_tag(0, "state");
+    assert!(state.starts_with(&format!("holder={} ", scene.node(C))) && state.contains(" why=manual "), "{state}");
 }
 
 /// Agent and watcher tag the same instance at once: ConcurrentTagAccess is tried again.
 #[test]
 fn concurrent_tag_access_is_tried_again() {
-    use eipwatch::embedded::ec2::Api;
-    use eipwatch::embedded::faults::Rule;
     let mut scene = Scene::pair();
     let now_ms = scene.epoch_ms();
     scene.ec2.faults_mut().push(Rule::error("ConcurrentTagAccess").on(Api::CreateTags).between(now_ms, now_ms + 2_000));

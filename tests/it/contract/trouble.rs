@@ -25,7 +25,7 @@ fn a_failing_read_that_can_be_done_without_holds_up_nothing() {
             scene.refuse(A);
             let told = scene.sweep();
             assert_eq!(scene.holder(0), "B", "{api:?} {code}: {}", told.text());
-            let moved_ms = scene.world.moves(&scene.address(0)).last().expect("moved").0 - told.began_ms;
+            let moved_ms = scene.moved_after_ms(&told);
             assert!(moved_ms <= 2_500, "{api:?} {code}: {moved_ms} ms");
             assert!(told.report.ok, "{api:?} {code}: {:?}", told.report.error);
         }
@@ -222,14 +222,55 @@ fn a_spot_notice_survives_the_death_of_whom_it_was_told() {
 #[test]
 fn told_to_stop_it_ends_soon() {
     let mut scene = Scene::pair();
-    let now_ms = scene.now_ms();
-    scene.world.settings.watch = std::time::Duration::from_secs(55);
-    let watch = scene.scheduled(now_ms);
-    scene.at(now_ms + 20_000, move |world| world.stop(watch));
-    scene.run();
-    let took_ms = scene.ended_ms(watch).expect("it ended") - now_ms;
-    assert!((20_000..=21_000).contains(&took_ms), "{took_ms} ms");
-    assert!(scene.answer(watch).ok);
+    let told = scene.stopped(55, 20_000);
+    assert!((20_000..=21_000).contains(&told.took_ms()), "{} ms", told.took_ms());
+    assert!(told.report.ok);
+}
+
+/// A move that is on its way is waited for, until EC2 shows it and it is recorded.
+#[test]
+fn told_to_stop_it_waits_for_a_move_on_its_way() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 1_000, max_ms: 1_000 }).on(Api::AssociateAddress));
+    scene.refuse(A);
+    let told = scene.stopped(55, 1_300);
+    scene.ends(&told, "move holder-unhealthy to B", "B");
+    assert!(told.report.ok && told.took_ms() <= 3_000, "{} ms: {:?}", told.took_ms(), told.report.error);
+    assert!(told.calls.contains(&"tag state 0".to_owned()), "{:?}", told.calls);
+}
+
+/// A move that was throttled and waits is not sent again: it has not been made, and that is said.
+#[test]
+fn told_to_stop_it_does_not_send_a_move_again() {
+    for watch_s in [0, 55] {
+        let mut scene = Scene::pair();
+        scene.ec2.faults_mut().push(Rule::error("RequestLimitExceeded").on(Api::AssociateAddress));
+        scene.refuse(A);
+        let told = scene.stopped(watch_s, 1_300);
+        scene.ends(&told, "move holder-unhealthy to B", "A");
+        assert_eq!(told.took_ms(), 1_300, "{watch_s}: it waits for nothing");
+        let error = told.report.error.clone().unwrap_or_default();
+        assert!(!told.report.ok && error.contains("RequestLimitExceeded") && error.contains("stopped"), "{error}");
+        assert!(!scene.calls_to(Api::AssociateAddress, &told).is_empty());
+    }
+}
+
+/// While it waits for one move it begins no other.
+#[test]
+fn told_to_stop_it_begins_no_move_while_it_waits_for_another() {
+    let mut scene = Scene::seasoned(2, 2);
+    let (first, second) = (scene.address(0), scene.address(1));
+    let slow = Rule::new(Fault::Latency { min_ms: 3_000, max_ms: 3_000 });
+    scene.ec2.faults_mut().extend([
+        slow.on(Api::AssociateAddress).naming(&first),
+        Rule::error("RequestLimitExceeded").on(Api::AssociateAddress).naming(&second),
+    ]);
+    scene.refuse(A);
+    let told = scene.stopped(55, 1_300);
+    assert_eq!((scene.holder(0), scene.holder(1), told.report.ok), ("B".to_owned(), "A".to_owned(), false));
+    let refused = scene.calls().filter(|(_, call)| call.code.is_some()).map(|(at_ms, _)| at_ms - told.began_ms);
+    let refused: Vec<u64> = refused.collect();
+    assert!(!refused.is_empty() && refused.iter().all(|at_ms| *at_ms <= 1_300), "{refused:?}");
 }
 
 /// A failing invocation and a manual `ok: false` carry the same error: the cluster's name and AWS's code.
@@ -250,12 +291,8 @@ fn an_error_names_the_cluster_and_awss_code() {
 #[test]
 fn the_log_tells_every_reading_that_changed() {
     let mut scene = Scene::seasoned(1, 3);
-    let at_ms = scene.now_ms();
-    scene.at(at_ms + 12_000, |world| world.service(&world.node(A), Behaviour::Refuse));
-    scene.at(at_ms + 30_000, |world| {
-        let (id, now_ms) = (world.node(C), world.now().as_millis());
-        world.ec2.terminate_instance(&id, now_ms);
-    });
+    scene.after(12_000, |scene| scene.refuse(A));
+    scene.after(30_000, |scene| scene.terminate_node(C));
     let told = scene.watch(55);
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
     let mut addresses: BTreeMap<String, Option<String>> = BTreeMap::new();
@@ -303,12 +340,7 @@ fn told_to_stop_it_ends_though_a_rescue_is_due() {
     for node in [A, B] {
         scene.service(node, Behaviour::Silent);
     }
-    scene.world.settings.watch = std::time::Duration::from_secs(55);
-    let now_ms = scene.now_ms();
-    let handle = scene.scheduled(now_ms);
-    scene.at(now_ms + 500, move |world| world.stop(handle));
-    scene.run();
-    let ended_ms = scene.ended_ms(handle).expect("it ended");
-    assert!(ended_ms <= now_ms + 500, "{ended_ms}");
-    assert!(scene.changes().iter().all(|call| !call.starts_with("associate")));
+    let told = scene.stopped(55, 500);
+    assert!(told.took_ms() <= 500, "{} ms", told.took_ms());
+    assert!(told.calls.iter().all(|call| !call.starts_with("associate")));
 }

@@ -132,11 +132,7 @@ fn why_moved_elsewhere() {
     scene.tag_address(0, "policy", "fall=4");
     scene.refuse(A);
     // The first read is answered after 3 s, A has failed at 4.5 s, and its address is read again before the move.
-    let at_ms = scene.now_ms() + 4_700;
-    scene.at(at_ms, |world| {
-        let (ip, c, now_ms) = (world.address(0), world.node(2), world.now().as_millis());
-        world.ec2.move_by_hand(&ip, Place::Instance(&c), now_ms);
-    });
+    scene.after(4_700, |scene| scene.by_hand(0, Some(C)));
     let told = scene.sweep();
     assert_eq!(scene.says(&told, 0), "stay moved-elsewhere", "{:?}", scene.decided(told.handle));
     assert_eq!(scene.holder(0), "C");
@@ -161,12 +157,11 @@ fn why_max_moves() {
 fn why_no_free_private_address() {
     let mut scene = Scene::pair();
     // Another Elastic IP, of no cluster, sits on B's only private address.
-    let other = scene.ec2.add_address(eipwatch::embedded::ec2::Tags::new());
-    let (b, now_ms) = (scene.node(B), scene.epoch_ms());
-    scene.ec2.move_by_hand(&other, Place::Instance(&b), now_ms);
+    scene.another_address();
+    scene.by_hand(1, Some(B));
     scene.refuse(A);
     scene.expect("blocked no-free-private-address", &["tag health A"], "A");
-    assert_eq!(scene.ec2.holder(&other), Some(&b), "it is not displaced");
+    assert_eq!(scene.holder(1), "B", "it is not displaced");
 }
 
 #[test]
