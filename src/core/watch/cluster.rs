@@ -368,9 +368,10 @@ impl Watched {
                     (Some(old), None) if finding.verdict == Verdict::Suspect => {
                         Since { verdict: old.verdict, steady: now }
                     }
-                    // It was healthy until now, as far as is remembered.
+                    // It was healthy until now, as far as is remembered of this life.
                     (None, None) if finding.verdict == Verdict::Suspect => {
-                        Since { verdict: node.health.as_ref().map_or(now, |health| health.since), steady: now }
+                        let health = node.health.as_ref().filter(|health| node.in_this_life(health.since));
+                        Since { verdict: health.map_or(now, |health| health.since), steady: now }
                     }
                     _ => Since { verdict: now, steady: now },
                 };

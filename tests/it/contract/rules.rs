@@ -813,6 +813,27 @@ fn rule_9_stable_counts_from_the_later_of_health_and_move() {
     assert!((45_000..=47_000).contains(&back_ms), "{back_ms} ms");
 }
 
+/// Rule 9: `stable` counts from the health of the preferred node's present life, whether its service is there at once or a moment later.
+#[test]
+fn rule_9_stable_counts_anew_for_a_node_that_was_started_anew() {
+    for boot_ms in [0, 800] {
+        let mut scene = Scene::pair();
+        scene.stop_and_start_within(500);
+        scene.world.boot_ms = boot_ms;
+        // Between two readings, and between two probes.
+        scene.tag_address(0, "policy", "interval=7s failback=auto stable=20s");
+        scene.tag_node(B, "priority", "200");
+        scene.tag_node(B, "mode", "drain");
+        scene.after(8_000, |scene| scene.stop_node(B));
+        scene.after(9_000, |scene| scene.start_node(B));
+        scene.after(12_000, |scene| scene.tag_node(B, "mode", "active"));
+        let told = scene.watch(55);
+        scene.ends(&told, "move failback to B", "B");
+        let moved_ms = scene.moved_after_ms(&told);
+        assert!((30_000..=32_000).contains(&moved_ms), "{boot_ms}: {moved_ms} ms");
+    }
+}
+
 /// Rule 10: success is what EC2 shows: an answer of success without an effect is reported as a failure, after 10 s.
 #[test]
 fn rule_10_success_means_that_ec2_shows_it() {
