@@ -926,7 +926,7 @@ impl Watch {
                 self.timers.insert((now, watched.cluster.name.clone()));
                 return false;
             }
-            if holder.is_some() && holder != moving.plan.from && holder != moving.held_before {
+            if shown.as_ref().is_some_and(|shown| moving.is_elsewhere(shown)) {
                 self.moved_elsewhere(watched, id, holder.as_ref(), now);
                 self.timers.insert((now, watched.cluster.name.clone()));
                 return false;

@@ -146,10 +146,21 @@ impl Moving {
         }
     }
 
+    /// Whether a reading shows it with a third: with none of those between whom it moves, nor with nobody. What is no instance is one, too.
+    pub fn is_elsewhere(&self, shown: &Holder) -> bool {
+        let known = [Some(&self.plan.to), self.plan.from.as_ref(), self.held_before.as_ref()];
+        match shown {
+            Holder::Nobody | Holder::Loose(..) => false,
+            _ => shown.instance().is_none_or(|holder| !known.contains(&Some(holder))),
+        }
+    }
+
     /// Judges the reading of number `asked`, which shows `shown`.
     pub fn seen(&mut self, shown: &Holder, asked: Option<u64>, now: Time) -> Progress {
         let tries = self.tries;
         let returns = self.held_before.as_ref() == Some(&self.plan.to);
+        let unheld = matches!(shown, Holder::Nobody | Holder::Loose(..));
+        let third = self.is_elsewhere(shown);
         let Phase::Looking { after, until, doubted, judged, judged_at, next, looks, elsewhere } = &mut self.phase
         else {
             return Progress::LookAt(now);
@@ -159,19 +170,11 @@ impl Moving {
         let arrived = holder == Some(&self.plan.to);
         if after_the_call && asked != *judged {
             (*judged, *judged_at) = (asked, now);
-            let mut third = false;
-            if arrived {
-                if !returns || !*doubted {
-                    return Progress::Arrived;
-                }
-            } else if holder == self.plan.from.as_ref()
-                || matches!(shown, Holder::Nobody | Holder::Unclear(_) | Holder::Loose(..))
-            {
-                if *doubted {
-                    return Progress::Again(now + backoff(tries, BACKOFF_MAX_URGENT));
-                }
-            } else {
-                third = self.held_before.is_none() || holder != self.held_before.as_ref();
+            if arrived && (!returns || !*doubted) {
+                return Progress::Arrived;
+            }
+            if *doubted && (unheld || holder == self.plan.from.as_ref()) {
+                return Progress::Again(now + backoff(tries, BACKOFF_MAX_URGENT));
             }
             match elsewhere {
                 Some((of, since)) if third && of.as_ref() == holder => {

@@ -452,6 +452,41 @@ fn rule_7_a_nat_gateway_is_left_alone() {
     assert_eq!(scene.says(&told, 0), "blocked refused");
 }
 
+/// Rules 6 and 7: a NAT gateway that gets the address while it is being moved keeps it: the move is given up, and is no failure.
+#[test]
+fn rule_7_a_nat_gateway_that_gets_the_address_during_a_move_keeps_it() {
+    let throttled = Rule::error("RequestLimitExceeded").fault;
+    let late = Fault::Latency { min_ms: 1_000, max_ms: 1_000 };
+    for (fault, from) in [
+        (late, Some(A)),
+        (throttled, Some(A)),
+        (Fault::LostRequest, Some(A)),
+        (Fault::LostRequest, None),
+        (Fault::Hollow, None),
+    ] {
+        let mut scene = Scene::pair();
+        let nat = scene.ec2.nat_gateway_interface();
+        scene.ec2.faults_mut().push(Rule::new(fault.clone()).on(Api::AssociateAddress));
+        match from {
+            Some(node) => scene.refuse(node),
+            None => scene.by_hand(0, None),
+        }
+        let holds = nat.clone();
+        scene.after(1_800, move |scene| scene.onto(0, &holds));
+        let told = scene.watch(30);
+        let what = format!("{fault:?} {from:?}: {:?} {:?}", scene.decided(told.handle), told.report.error);
+        assert_eq!(
+            (scene.says(&told, 0), scene.holder(0)),
+            ("stay moved-elsewhere".to_owned(), nat.to_string()),
+            "{what}"
+        );
+        assert!(told.report.ok, "{what}");
+        let sent = scene.calls_to(Api::AssociateAddress, &told);
+        assert!(sent.iter().all(|at_ms| *at_ms < 1_800), "{what}: {sent:?}");
+        assert_eq!(scene.ec2.displacements().count(), 0);
+    }
+}
+
 /// Rule 7: a holder that only lost its cluster tag is still watched, and left when it fails.
 #[test]
 fn rule_7_a_holder_without_its_tag_is_watched_and_left_when_it_fails() {
