@@ -10,6 +10,11 @@ use crate::core::model::{Act, CloudError, Look, Seen};
 /// seconds, in an answer or an error; what an error left behind is unknown.
 #[expect(async_fn_in_trait, reason = "driven on one thread: no future has to be Send")]
 pub trait Cloud {
+    /// Where that is, for people: Region and endpoint. Empty where there is nothing to say of it.
+    fn place(&self) -> String {
+        String::new()
+    }
+
     /// Asks.
     async fn look(&self, look: Look) -> Result<Seen, CloudError>;
 

@@ -318,6 +318,14 @@ impl AwsCloud {
 }
 
 impl Cloud for AwsCloud {
+    fn place(&self) -> String {
+        let region = self.config.region().map_or("none", AsRef::as_ref);
+        match self.config.endpoint_url() {
+            Some(endpoint) => format!("Region {region}, endpoint {endpoint}"),
+            None => format!("Region {region}"),
+        }
+    }
+
     async fn look(&self, look: Look) -> Result<Seen, CloudError> {
         match look {
             Look::Addresses => self.addresses().await.map(Seen::Addresses),

@@ -9,6 +9,7 @@ use crate::cloud::Cloud;
 use crate::core::decide::Kind;
 use crate::core::event::{Command, Trigger};
 use crate::core::log::Record;
+use crate::core::model::Look;
 use crate::core::report::{NodeReport, Report};
 use crate::core::time::duration_text;
 use crate::core::watch::{Ending, Settings, Watch};
@@ -19,6 +20,9 @@ use crate::probe::Prober;
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long it waits for an EC2 that shows nothing at all: somebody sits before the terminal, and can begin again.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What may help where EC2 cannot be asked from here.
+const BY_FUNCTION: &str = "With --function NAME the deployed function asks, from where it is and as its own role.";
 
 /// After so many reads that failed it is told that there is trouble.
 const FAILURES_TOLD: u32 = 4;
@@ -72,20 +76,34 @@ impl<C: Cloud, P: Prober> Backend for Here<C, P> {
         // Ctrl-C ends the process: a move is one call, and the next sweep finishes what it leaves.
         let stop = std::future::pending();
         let mut failures = 0;
-        let tell = |record: &Record| {
-            if let Record::ReadingFailed { error, .. } = record {
+        let (mut addresses, mut instances) = (false, false);
+        let place = self.cloud.place();
+        let asked = if place.is_empty() { String::new() } else { format!(", {place}") };
+        let tell = |record: &Record| match record {
+            Record::Reading { look: Look::Addresses, .. } => addresses = true,
+            Record::Reading { look: Look::Instances(_) | Look::InstancesById(_), .. } => instances = true,
+            Record::ReadingFailed { error, .. } => {
                 failures += 1;
                 // Somebody waits, and would not know for what.
                 if failures == FAILURES_TOLD {
-                    let limit = duration_text(LIMIT);
+                    let limit = duration_text(if addresses && instances { LIMIT } else { PATIENCE });
                     complain(&format!(
-                        "AWS does not answer ({error}). It is asked again, for {limit} in all; Ctrl-C ends that"
+                        "AWS does not answer ({error}){asked}. It is asked again, for {limit} in all; Ctrl-C ends that"
                     ));
                 }
             }
+            _ => {}
         };
         match drive(&mut watch, &self.cloud, &self.prober, &clock, stop, tell).await {
-            Ending::Report(report) => Ok(report),
+            Ending::Report(mut report) => {
+                if !report.observed
+                    && let Some(error) = &mut report.error
+                {
+                    let asked = if place.is_empty() { String::new() } else { format!(" Asked from here: {place}.") };
+                    error.push_str(&format!("{asked} {BY_FUNCTION}"));
+                }
+                Ok(report)
+            }
             Ending::BadRequest(bad) => Err(Failed::BadRequest(bad.problem)),
         }
     }
@@ -135,8 +153,11 @@ pub async fn prospect(backend: &impl Backend, command: &Command) -> Result<Prosp
         Command::Drain { .. } | Command::Undrain { .. } => Command::Status { cluster: None },
         Command::Pause { cluster, .. } | Command::Resume { cluster } => Command::Status { cluster },
     };
-    let report = backend.ask(&dry).await?;
+    let mut report = backend.ask(&dry).await?;
     if !report.ok {
+        if let (Command::Status { .. }, Some(error)) = (&dry, &mut report.error) {
+            error.push_str(" What you typed was NOT carried out.");
+        }
         return Ok(Prospect::Refused(Box::new(report)));
     }
     let addresses = || report.clusters.iter().flat_map(|cluster| &cluster.addresses);

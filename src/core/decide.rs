@@ -362,10 +362,7 @@ impl<'a> Asked<'a> {
     }
 
     fn label(&self, id: &InstanceId) -> String {
-        match self.question.cluster.nodes.get(id).and_then(|node| node.name.as_ref()) {
-            Some(name) => format!("{name} ({id})"),
-            None => id.to_string(),
-        }
+        self.question.cluster.label(id)
     }
 
     fn rank(&self, node: &Node) -> (bool, Reverse<u16>, usize, InstanceId) {
@@ -528,12 +525,13 @@ impl<'a> Asked<'a> {
                 vetoes: ruling.decision.vetoes.clone(),
                 would: Some(Box::new(ruling.decision)),
             };
-        } else if ruling.plan.is_some()
+        } else if let Some(plan) = &ruling.plan
             && let Some(why) = self.memory().and_then(|memory| memory.barred.as_ref())
         {
+            let cure = self.cure(why, plan);
             ruling.plan = None;
             ruling.decision.kind = Kind::Blocked;
-            ruling.decision.text = format!("{} But it is not allowed to: {why}", ruling.decision.text);
+            ruling.decision.text = format!("{} But AWS refuses the move: {why}{cure}", ruling.decision.text);
             ruling.decision.why = Why::NotPermitted;
         }
         if let Some(expiry) = match self.address.mode {
@@ -544,6 +542,17 @@ impl<'a> Asked<'a> {
             ruling.again_at = Some(ruling.again_at.map_or(expiry, |at| at.min(expiry)));
         }
         ruling
+    }
+
+    /// What lets a move be made that AWS does not allow, where it is for want of a permission.
+    fn cure(&self, why: &str, plan: &Plan) -> String {
+        if !["UnauthorizedOperation", "AccessDenied"].iter().any(|code| why.starts_with(code)) {
+            return String::new();
+        }
+        let (address, to, interface) = (&self.address.id, &plan.to, &plan.slot.interface);
+        format!(
+            ". The role needs ec2:AssociateAddress on {address}, {to} and {interface}. The shipped policy allows that where address and instance carry the cluster tag and the node is in its VPC; else add {{\"Effect\":\"Allow\",\"Action\":\"ec2:AssociateAddress\",\"Resource\":\"*\"}}."
+        )
     }
 
     fn rule_auto(&self) -> Ruling {
@@ -570,7 +579,10 @@ impl<'a> Asked<'a> {
                 }
                 let mut ruling = self.stay(
                     Why::Settling,
-                    format!("{text}. It is looked at once more before it counts as gone."),
+                    format!(
+                        "{text}. That may pass: it is looked at again at {}, and if that is still so, the address goes to a node that can take it.",
+                        since + LOOSE_FOR
+                    ),
                     &rated,
                 );
                 ruling.pending = true;
@@ -615,7 +627,10 @@ impl<'a> Asked<'a> {
             self.rescue(Some(holder), Why::HolderGone, format!("{who}, which holds {ip}, is gone ({how})"), &rated)
         } else if let Some(at) = before_the_move.filter(|at| now.since(*at) < SETTLING) {
             // Whoever moved it here knew more of its nodes.
-            let text = format!("{ip} was moved to {who} after its nodes were read: they are read again.");
+            let text = format!(
+                "{ip} came to {who} only now, and what is held against {who} was read before that: the nodes are read once more, until {} at the latest.",
+                at + SETTLING
+            );
             Ruling {
                 pending: true,
                 reading_wanted: Some(at),
@@ -650,7 +665,7 @@ impl<'a> Asked<'a> {
             let back = ruling.plan.as_ref().is_some_and(|plan| Some(&plan.to) == shown.instance());
             if ruling.decision.kind == Kind::Stay || back {
                 let text = format!(
-                    "{ip} was moved to {} at {}; EC2 still shows {}, which is taken as a stale read until {until}.",
+                    "{ip} was moved to {} at {}. EC2 still shows it on {}: that is taken for an old answer, as EC2 lags after a move. If it still says so at {until}, it is believed.",
                     self.label(&state.holder),
                     state.since,
                     shown.instance().map(|id| self.label(id)).unwrap_or_default()
@@ -774,15 +789,16 @@ impl<'a> Asked<'a> {
                 ..self.stay(Why::Healthy, format!("{text}, but not for certain yet."), rated)
             };
         }
-        if let Some(used_up) = self.brake() {
+        if let Some((used_up, until)) = self.brake() {
             let policy = &self.question.cluster.policy;
             let steady = |id: &InstanceId| self.question.since.get(id).map_or(self.question.now, |since| since.steady);
             let ready_at = steady(holder).max(steady(&one.node.id)) + policy.stable;
             if self.question.now < ready_at {
                 let text = format!(
-                    "{text}, and {} could take it. But {used_up}: the move waits until both have been so for {}, at {ready_at}. To move it now: eipwatch move.",
+                    "{text}, and KEEPS it for now: {used_up}. The move to {} waits until the one has failed and the other passed for {} without a break, or the oldest of these moves is past: {} at the earliest. To move it now: eipwatch move.",
                     self.label(&one.node.id),
-                    duration_text(policy.stable)
+                    duration_text(policy.stable),
+                    ready_at.min(until)
                 );
                 return Ruling { again_at: Some(ready_at), ..self.blocked(Why::MaxMoves, text, rated) };
             }
@@ -798,17 +814,20 @@ impl<'a> Asked<'a> {
         (self.question.facts_from < shown_from).then_some(shown_from)
     }
 
-    /// Whether the moves within the window are used up, in words.
-    fn brake(&self) -> Option<String> {
+    /// Whether the moves within the window are used up, in words; and when there is one again.
+    fn brake(&self) -> Option<(String, Time)> {
         let policy = &self.question.cluster.policy;
         let state = remembered(self.address, self.memory())?;
         let now = self.question.now;
         // A time to come was not written by us.
         let counts = |at: Time| now.since(at) < policy.window && at.since(now) < SETTLING;
-        let within = state.moves.iter().filter(|at| counts(**at)).count();
+        let mut within: Vec<Time> = state.moves.iter().copied().filter(|at| counts(*at)).collect();
         let limit = usize::try_from(policy.max_moves).unwrap_or(usize::MAX);
-        (within >= limit)
-            .then(|| format!("it has moved {within} times within {} (max_moves={limit})", duration_text(policy.window)))
+        within.sort_unstable_by_key(|at| Reverse(*at));
+        let last_allowed = within.get(limit.saturating_sub(1))?;
+        let times = if within.len() == 1 { "once".to_owned() } else { format!("{} times", within.len()) };
+        let text = format!("it has moved {times} within {} (max_moves={limit})", duration_text(policy.window));
+        Some((text, *last_allowed + policy.window))
     }
 
     fn keep(
@@ -893,9 +912,9 @@ impl<'a> Asked<'a> {
             return Some(Ruling { again_at: Some(ready_at), ..stay.clone() });
         }
         let back = self.label(&one.node.id);
-        if let Some(used_up) = self.brake() {
+        if let Some((used_up, until)) = self.brake() {
             let text = format!(
-                "{who} holds {ip} and is healthy; {back} is preferred and healthy again, but {used_up}: it waits."
+                "Nothing is wrong: {who} holds {ip} and is healthy. {back} is preferred and healthy again, but {used_up}: it goes back at {until} at the earliest."
             );
             return Some(self.blocked(Why::MaxMoves, text, rated));
         }

@@ -298,6 +298,27 @@ pub struct Cluster {
     pub problems: Vec<String>,
 }
 
+impl Cluster {
+    /// How people call a node: by name and id.
+    pub fn label(&self, id: &InstanceId) -> String {
+        match self.nodes.get(id).and_then(|node| node.name.as_ref()) {
+            Some(name) => format!("{name} ({id})"),
+            None => id.to_string(),
+        }
+    }
+
+    /// What holds an address, for people.
+    pub fn holder_text(&self, holder: &Holder) -> String {
+        match holder {
+            Holder::Nobody => "nobody".to_owned(),
+            Holder::Node(id) => self.label(id),
+            Holder::Outsider { what, .. } => format!("{what}, outside the cluster"),
+            Holder::Unclear(interface) => format!("interface {interface}, which belongs to no instance"),
+            Holder::Loose(interface, _) => format!("interface {interface}, which is attached to nothing"),
+        }
+    }
+}
+
 /// An Elastic IP of a cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterAddress {

@@ -71,10 +71,12 @@ pub fn replay(log: &Log, policies: &[String], only: Option<&ClusterName>, name: 
     }
     let (from, _) = builder.times();
     let invocations = builder.invocations();
+    let blindness = builder.blindness();
     let mut was = builder.finish("as it was".to_owned(), to, &downs, None);
     was.text = alone(&was);
     let mut notes = vec![format!("{invocations} invocations in {}.", length(millis(to.since(from))))];
     notes.extend(log.notes());
+    notes.extend(blindness);
     notes.push(
         "The log does not know what clients saw: an outage is told where at least two probes of the holder failed in a row, from half-way \
          between the last that passed and the first that failed. A move is needless if the node that it left passed when it took effect."

@@ -26,6 +26,12 @@ pub const MAX_PROBES_TOLD: u32 = 5;
 pub const ONE_INCIDENT: Duration = Duration::from_secs(30);
 /// How long a failed call is not told again while it fails the same way.
 const SAME_TROUBLE: Duration = Duration::from_secs(300);
+/// Failed readings that are no further apart are one time in which EC2 could not be read.
+const ONE_BLINDNESS: Duration = Duration::from_secs(30);
+/// A time without readings that is as long is a note beside the timeline.
+const BLINDNESS_NOTED: Duration = Duration::from_secs(10);
+/// The most of these notes.
+const MAX_BLINDNESS_NOTES: usize = 10;
 
 /// A node that does not serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +80,21 @@ struct AddressTold {
     /// The decision told last, and by which invocation.
     told: Option<Decision>,
     decided: Option<(Time, String)>,
+    /// When it was decided to move it, each time.
+    decided_at: Vec<Time>,
     left: Option<(InstanceId, Time)>,
+}
+
+/// A time in which something could not be read.
+#[derive(Clone, Debug)]
+struct Unread {
+    /// What.
+    of: &'static str,
+    /// When the first reading that failed was asked for.
+    from: Time,
+    /// When the last one had failed.
+    to: Time,
+    tries: u32,
 }
 
 #[derive(Debug, Default)]
@@ -114,6 +134,7 @@ pub struct Builder {
     /// Invocations in which something was decided about an address.
     open: BTreeMap<(u32, AllocationId), usize>,
     trouble: BTreeMap<String, Time>,
+    unread: Vec<Unread>,
 }
 
 impl Default for Builder {
@@ -131,6 +152,7 @@ impl Default for Builder {
             moves: Vec::new(),
             open: BTreeMap::new(),
             trouble: BTreeMap::new(),
+            unread: Vec::new(),
         }
     }
 }
@@ -176,6 +198,20 @@ impl Builder {
         id.map_or_else(|| "nobody".to_owned(), |id| self.label(id))
     }
 
+    /// The times in which EC2 could not be read: what happened then is known only from before and after.
+    pub fn blindness(&self) -> Vec<String> {
+        let blind = |unread: &&Unread| {
+            matches!(unread.of, "addresses" | "instances") && unread.to.since(unread.from) >= BLINDNESS_NOTED
+        };
+        let told = |unread: &Unread| {
+            let Unread { of, from, to, tries } = unread;
+            format!(
+                "EC2's {of} could not be read from {from} to {to}, in {tries} tries: what happened then is known only from before and after."
+            )
+        };
+        self.unread.iter().filter(blind).take(MAX_BLINDNESS_NOTES).map(told).collect()
+    }
+
     /// Tells of something that was done to a node, beside what its records say.
     pub fn fault(&mut self, at: Time, node: &InstanceId, text: String) {
         self.nodes.entry(node.clone()).or_default().moments.push(moment(at, "fault", text));
@@ -207,7 +243,7 @@ impl Builder {
                 }
             }
             Record::Reading { asked, look, changed, gone, .. } => self.reading(at, *asked, look, changed, gone),
-            Record::ReadingFailed { look, error, .. } => {
+            Record::ReadingFailed { asked, look, error, .. } => {
                 let of = match look {
                     Look::Addresses => "addresses",
                     Look::Instances(_) | Look::InstancesById(_) => "instances",
@@ -217,6 +253,11 @@ impl Builder {
                     Look::Alarms(_) => "alarms",
                 };
                 self.tell_trouble(at, "reading-failed", format!("{of} could not be read: {error}."));
+                let last = self.unread.iter_mut().rev().find(|unread| unread.of == of);
+                match last.filter(|last| asked.since(last.to) <= ONE_BLINDNESS) {
+                    Some(last) => (last.to, last.tries) = (last.to.max(at), last.tries.saturating_add(1)),
+                    None => self.unread.push(Unread { of, from: *asked, to: at, tries: 1 }),
+                }
             }
             Record::Probe { started, cluster, node, check, answer, ok, .. } => {
                 let member = self.members.entry((cluster.clone(), node.clone())).or_default();
@@ -446,6 +487,7 @@ impl Builder {
         });
         if decision.kind == Kind::Move {
             told.decided = Some((at, decision.text.clone()));
+            told.decided_at.push(at);
         }
         if !same && !well {
             let would = decision.would.as_ref().map(|would| format!(" It would: {}", would.text)).unwrap_or_default();
@@ -553,6 +595,12 @@ impl Builder {
                 }
             }
         }
+        for Unread { of, from, to, tries } in std::mem::take(&mut self.unread).into_iter().filter(|of| of.tries > 1) {
+            let text = format!("{of} could not be read from {from} to {to}, in {tries} tries.");
+            for address in self.addresses.values_mut() {
+                address.decisions.push(moment(to, "reading-failed", text.clone()));
+            }
+        }
         let failing: Vec<_> = self
             .members
             .iter_mut()
@@ -597,10 +645,21 @@ impl Builder {
                 figures.needless += 1;
             }
             let failed = downs.iter().rev().find(|down| down.from <= made.decided && made.decided <= down.to);
-            figures.detect_ms.extend(failed.map(|down| millis(made.decided.since(down.from))));
+            figures.detect_ms.extend(failed.map(|down| {
+                let decided = self.first_decided(made, left, gone_at, down.from);
+                millis(decided.since(down.from))
+            }));
         }
         incidents.sort_by(|one: &Incident, other| (one.from, &one.cluster).cmp(&(other.from, &other.cluster)));
         Run { name, text: String::new(), figures, clusters, incidents }
+    }
+
+    /// When a move off `left` was first decided, since that holds the address and fails: what is refused or has no effect is decided again.
+    fn first_decided(&self, made: &Moved, left: &InstanceId, gone_at: Time, failed_at: Time) -> Time {
+        let Some(told) = self.addresses.get(&made.address) else { return made.decided };
+        let took = |(at, holder): &&(Time, Option<InstanceId>)| *at < gone_at && holder.as_ref() == Some(left);
+        let since = told.held.iter().rev().find(took).map_or(failed_at, |(at, _)| failed_at.max(*at));
+        told.decided_at.iter().copied().find(|at| *at >= since).map_or(made.decided, |at| at.min(made.decided))
     }
 
     /// When a move took effect; `None`: it did not, or another one had been there before it.
@@ -693,7 +752,7 @@ impl Builder {
             let lost = match (lost_ms, until >= to) {
                 (0, _) => "no outage".to_owned(),
                 (ms, false) => format!("outage {}", length(ms)),
-                (ms, true) => format!("outage {}, not over at the end", length(ms)),
+                (ms, true) => format!("outage at least {}, not over at the end", length(ms)),
             };
             let title = match (within.as_slice(), out.first()) {
                 ([made], _) if made.report.ok => {
@@ -849,9 +908,13 @@ pub fn alone(run: &Run) -> String {
     };
     let failed = if figures.failed == 0 { String::new() } else { format!(", {} that failed", figures.failed) };
     let detect = median(&figures.detect_ms).map(|ms| format!(", decided {} after the failure (median)", length(ms)));
+    let lanes = || run.clusters.iter().flat_map(|cluster| &cluster.addresses);
+    let ends = |lane: &super::AddressLane| lane.held.last().map(|hold| hold.to);
+    // One that is not over at the end is longer than what was seen of it.
+    let open = lanes().any(|lane| lane.outages.last().is_some_and(|outage| Some(outage.to) >= ends(lane)));
     let outage = match outage {
         0 => ", no outage".to_owned(),
-        ms => format!(", outage {} in all", length(ms)),
+        ms => format!(", outage {}{} in all", if open { "at least " } else { "" }, length(ms)),
     };
     format!("{moves}{failed}{}{outage}.", detect.unwrap_or_default())
 }

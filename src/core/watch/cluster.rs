@@ -4,6 +4,7 @@
 //! can hold up another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::core::decide::{
@@ -529,11 +530,18 @@ impl Watched {
             if let Some(from) = self.intended.remove(id)
                 && from != holder
                 && from.as_ref() != shown
+                && let Some(address) = address
             {
                 // Decided on an older reading than the one before the move.
-                let decision = moved_elsewhere(holder.as_ref());
+                let decision = moved_elsewhere(address.public_ip, &self.held_by(address, now));
                 self.tell_decision(id, &decision, now, wants);
                 self.decisions.insert(id.clone(), decision);
+                let memory = self.memory.entry(id.clone()).or_default();
+                if memory.order.take_if(|order| order.to.is_none()).is_some() {
+                    // It was to leave a holder that it has left.
+                    self.dirty = true;
+                    continue;
+                }
             }
             self.tell_decision(id, &ruling.decision, now, wants);
             self.note_decision(id, &ruling.decision);
@@ -741,6 +749,12 @@ impl Watched {
         }
     }
 
+    /// The same for people, whatever holds it.
+    pub fn held_by(&self, address: &ClusterAddress, now: Time) -> String {
+        let holder = self.holder_now(address, now);
+        holder.map_or_else(|| self.cluster.holder_text(&address.holder), |id| self.cluster.label(&id))
+    }
+
     /// Nodes that could receive an address of the cluster now.
     pub fn candidates(&self) -> BTreeSet<InstanceId> {
         self.cluster
@@ -763,14 +777,15 @@ pub fn push_move(moves: &mut Vec<Time>, at: Time) {
     }
 }
 
-/// What is said when a decision is dropped because its address is no longer where it was.
-pub fn moved_elsewhere(holder: Option<&InstanceId>) -> Decision {
-    let who = holder.map_or_else(|| "nobody, or what is no instance".to_owned(), ToString::to_string);
+/// What is said when a decision is dropped because its address is no longer where it was, but `who` holds it.
+pub fn moved_elsewhere(ip: Ipv4Addr, who: &str) -> Decision {
     Decision {
         kind: Kind::Stay,
         to: None,
         why: decide::Why::MovedElsewhere,
-        text: format!("Somebody else has moved it to {who} meanwhile: the decision is dropped."),
+        text: format!(
+            "{ip} is now held by {who}: another invocation or somebody moved it meanwhile. The decision to move it is dropped."
+        ),
         vetoes: Vec::new(),
         would: None,
     }

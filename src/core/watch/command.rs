@@ -171,6 +171,38 @@ impl Command {
         }
     }
 
+    /// That it was not carried out: a sentence that goes on. `several`: whether a cluster has more addresses than one, some of which
+    /// may have got their mode.
+    pub fn not_done(&self, several: impl Fn(&ClusterName) -> bool) -> String {
+        let of = |cluster: &Option<ClusterName>| {
+            cluster.as_ref().map_or_else(|| "The cluster".to_owned(), ToString::to_string)
+        };
+        match self {
+            Command::Status { cluster } | Command::Sweep { cluster, dry_run: true } => match cluster {
+                Some(name) => format!("Nothing is known of {name}"),
+                None => "Nothing is known of any cluster".to_owned(),
+            },
+            Command::Move { dry_run: true, .. } => "What the move would do is NOT known".to_owned(),
+            Command::Sweep { cluster, .. } => format!("{} was NOT swept", of(cluster)),
+            Command::Move { cluster, address, order, .. } => {
+                let what = match (address, cluster) {
+                    (Some(ip), _) => ip.to_string(),
+                    (None, Some(name)) => format!("The address of {name}"),
+                    (None, None) => "The address".to_owned(),
+                };
+                let to = order.to.as_ref().map_or_else(String::new, |to| format!(" to {to}"));
+                format!("{what} was NOT moved{to}")
+            }
+            Command::Mode { node, mode: NodeMode::Drain, .. } => format!("{node} was NOT drained"),
+            Command::Mode { node, .. } => format!("{node} was NOT undrained"),
+            Command::Pause { cluster, mode, .. } => {
+                let what = if matches!(mode, Pausing::Resume) { "resumed" } else { "paused" };
+                let whole = if cluster.as_ref().is_some_and(several) { " as a whole" } else { "" };
+                format!("{} was NOT {what}{whole}", of(cluster))
+            }
+        }
+    }
+
     pub fn concerns(&self, cluster: &Cluster) -> bool {
         match self {
             Command::Status { cluster: name } | Command::Sweep { cluster: name, .. } => {

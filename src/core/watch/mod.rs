@@ -44,6 +44,9 @@ pub const MAX_TAGGING: usize = 10;
 pub const MAX_TAG_TRIES: u32 = 6;
 /// How many resources one CreateTags names.
 pub const MAX_RESOURCES: usize = 50;
+/// What whoever gave a command is told to do while EC2 shows nothing.
+const ONCE_IT_ANSWERS: &str = "Type it again once EC2 answers.";
+
 /// What the environment sets.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -108,6 +111,11 @@ struct TagWrite {
 }
 
 impl TagWrite {
+    /// Whether a command is not carried out without it.
+    fn is_ordered(&self) -> bool {
+        self.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_)))
+    }
+
     /// Takes out the resources that carry the tag already.
     fn written(&mut self, facts: &Facts) -> Option<TagWrite> {
         let (key, value) = (self.key.clone(), self.value.clone());
@@ -712,12 +720,15 @@ impl Watch {
                         moving.phase = Phase::Waiting { not_before: at };
                         self.timers.insert((at, watched.cluster.name.clone()));
                     }
-                    Progress::Never(error) => self.ended(watched, &id, Some(error), false, now),
-                    Progress::Elsewhere(holder) => self.moved_elsewhere(watched, &id, holder.as_ref(), now),
+                    Progress::Never => {
+                        let error = moving.never(&watched.cluster.holder_text(&shown));
+                        self.ended(watched, &id, Some(error), false, now);
+                    }
+                    Progress::Elsewhere => self.moved_elsewhere(watched, &id, &shown, now),
                 },
                 Phase::Waiting { .. } if self.stopped => {
-                    let error = moving.error.clone().map_or_else(String::new, |error| format!("{error}; then "));
-                    let error = format!("{error}the watch was stopped before it was sent again");
+                    let error = moving.error.clone().map_or_else(String::new, |error| format!(" ({error})"));
+                    let error = format!("the watch was stopped before the move was sent again{error}");
                     self.ended(watched, &id, Some(error), false, now);
                 }
                 Phase::Waiting { not_before } if now < not_before => {
@@ -810,11 +821,10 @@ impl Watch {
         watched.dirty = true;
     }
 
-    fn moved_elsewhere(&mut self, watched: &mut Watched, id: &AllocationId, holder: Option<&InstanceId>, now: Time) {
-        if !watched.moving.contains_key(id) {
-            return;
-        }
-        let decision = cluster::moved_elsewhere(holder);
+    fn moved_elsewhere(&mut self, watched: &mut Watched, id: &AllocationId, shown: &Holder, now: Time) {
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        let Some(address) = address.filter(|_| watched.moving.contains_key(id)) else { return };
+        let decision = cluster::moved_elsewhere(address.public_ip, &watched.cluster.holder_text(shown));
         self.out.push(Effect::Log(Record::Decision {
             at: now,
             cluster: watched.cluster.name.clone(),
@@ -926,8 +936,10 @@ impl Watch {
                 self.timers.insert((now, watched.cluster.name.clone()));
                 return false;
             }
-            if shown.as_ref().is_some_and(|shown| moving.is_elsewhere(shown)) {
-                self.moved_elsewhere(watched, id, holder.as_ref(), now);
+            if let Some(shown) = &shown
+                && moving.is_elsewhere(shown)
+            {
+                self.moved_elsewhere(watched, id, shown, now);
                 self.timers.insert((now, watched.cluster.name.clone()));
                 return false;
             }
@@ -1164,10 +1176,14 @@ impl Watch {
                     }
                 } else {
                     let resource = write.resources.first().cloned().unwrap_or_default();
-                    let text = format!("{} on {resource} could not be written: {error}", write.key);
-                    let commanded = write.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_)));
-                    if commanded {
-                        self.failure = Some(format!("{text}. Nothing was moved."));
+                    let cure = if error.code == "UnauthorizedOperation" {
+                        format!(". The role needs ec2:CreateTags on {resource}")
+                    } else {
+                        String::new()
+                    };
+                    let text = format!("{} on {resource} could not be written: {error}{cure}", write.key);
+                    if write.is_ordered() {
+                        self.failure = Some(format!("{}: {text}. Nothing was moved.", self.not_done()));
                     } else {
                         self.problems.insert(text);
                     }
@@ -1228,10 +1244,18 @@ impl Watch {
             }
             self.clusters.insert(name, watched);
         }
-        for (_, write) in std::mem::take(&mut self.tags) {
+        let unanswered = self.doing.values().filter_map(|(_, _, doing)| match doing {
+            Doing::Tag(write) if write.is_ordered() => Some(write.clone()),
+            _ => None,
+        });
+        let unanswered: Vec<TagWrite> = unanswered.collect();
+        for write in std::mem::take(&mut self.tags).into_iter().map(|(_, write)| write).chain(unanswered) {
             for resource in &write.resources {
-                self.problems
-                    .insert(format!("{} on {resource} was not written: the invocation's time was up", write.key));
+                let text = format!("{} on {resource} was not written: the invocation's time was up", write.key);
+                if write.is_ordered() && self.failure.is_none() {
+                    self.failure = Some(format!("{}: {text}. Nothing was moved.", self.not_done()));
+                }
+                self.problems.insert(text);
             }
         }
         self.out.extend(log.into_iter().map(Effect::Log));
@@ -1280,31 +1304,35 @@ impl Watch {
 
     fn what_failed(&self, report: &Report, now: Time) -> Option<String> {
         if let Some(error) = &self.fatal {
-            return Some(format!(
-                "EC2 does not let eipwatch observe: {error}. Nothing was moved. Check the role's permissions and credentials."
-            ));
+            const CURE: &str = "Check the role's permissions and credentials";
+            let undone =
+                self.undone(report, &format!("{CURE}, then type it again."), &format!("Nothing was moved. {CURE}."));
+            return Some(format!("EC2 does not let eipwatch observe: {error}. {undone}"));
         }
         if self.first_read.is_none() && !self.triggers.iter().all(|trigger| self.concerns_nobody(trigger)) {
             let error = self.looks.addresses.error.as_ref().or(self.looks.instances.error.as_ref());
             let why = error.map_or_else(|| "no answer in time".to_owned(), ToString::to_string);
             let whose = self.addresses_clusters();
-            return Some(format!(
-                "EC2 could not be observed{whose}: {why}. Nothing was moved; the next sweep tries again."
-            ));
+            let undone = self.undone(report, ONCE_IT_ANSWERS, "Nothing was moved; the next sweep tries again.");
+            return Some(format!("EC2 could not be observed{whose}: {why}. {undone}"));
         }
         if let (Some(error), Some(at)) = (&self.looks.addresses.error, self.facts.addresses_at) {
             let names: Vec<&str> = self.clusters.keys().map(ClusterName::as_str).collect();
-            return Some(format!(
-                "EC2 could not be observed for {} since {at}: {error}. The next sweep tries again.",
-                names.join(", ")
-            ));
+            let undone = self.undone(report, ONCE_IT_ANSWERS, "The next sweep tries again.");
+            return Some(format!("EC2 could not be observed for {} since {at}: {error}. {undone}", names.join(", ")));
         }
         if let Some(failure) = &self.failure {
             return Some(failure.clone());
         }
         if let Some((cluster, address, failed)) = report.failed_moves().next() {
             let error = failed.error.as_deref().unwrap_or("EC2 does not show it");
-            return Some(format!("{}: {} was not moved to {}: {error}", cluster.cluster, address.public_ip, failed.to));
+            let label = |id: &InstanceId| {
+                self.clusters.get(&cluster.cluster).map_or_else(|| id.to_string(), |of| of.cluster.label(id))
+            };
+            let holder = address.holder.as_ref().filter(|holder| Some(*holder) == failed.from.as_ref());
+            let holder = holder.map_or_else(String::new, |holder| format!(", EC2 still shows it on {}", label(holder)));
+            let (ip, to) = (address.public_ip, label(&failed.to));
+            return Some(format!("{}: {ip} was NOT moved to {to}{holder}: {error}", cluster.cluster));
         }
         for watched in self.clusters.values() {
             let name = &watched.cluster.name;
@@ -1320,11 +1348,60 @@ impl Watch {
                     let why = if self.stopped { "the watch was stopped" } else { "the invocation's time was up" };
                     let error =
                         self.looks.addresses.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
-                    return Some(format!("{name}: {why} before a move could be made{error}: {}", decision.text));
+                    let text = &decision.text;
+                    return Some(format!(
+                        "{name}: NOT moved: {why} before the move could be sent{error}. It was decided: {text}"
+                    ));
                 }
             }
         }
-        None
+        self.order_lost(now)
+    }
+
+    /// What a command asked for and was not done, as a sentence that goes on.
+    fn not_done(&self) -> String {
+        let Some(command) = &self.command else { return "It was NOT done".to_owned() };
+        let several = |name: &ClusterName| self.clusters.get(name).is_some_and(|of| of.cluster.addresses.len() > 1);
+        command.not_done(several)
+    }
+
+    /// What was left undone because EC2 could not be read, and what to do: `again` for a command, `sweep` where nobody gave one.
+    fn undone(&self, report: &Report, again: &str, sweep: &str) -> String {
+        let Some(command) = &self.command else { return sweep.to_owned() };
+        let mut moves = report.clusters.iter().flat_map(|of| &of.addresses).flat_map(|of| &of.moves);
+        let moved = moves.any(|made| made.ok);
+        match command {
+            _ if self.first_read.is_none() => format!("{}; nothing was changed. {again}", self.not_done()),
+            _ if self.failure.is_some() => format!("{}. {again}", self.not_done()),
+            Command::Move { .. } if moved => "The move was made before that.".to_owned(),
+            Command::Move { .. } => format!("{}. {again}", self.not_done()),
+            Command::Mode { .. } | Command::Pause { .. } => {
+                "The mode is written; the next sweep does what follows from it.".to_owned()
+            }
+            Command::Status { .. } | Command::Sweep { .. } => again.to_owned(),
+        }
+    }
+
+    /// A command `move` whose address ends elsewhere than was asked.
+    fn order_lost(&self, now: Time) -> Option<String> {
+        let Some(Command::Move { cluster: Some(name), id: Some(id), order, dry_run: false, .. }) = &self.command else {
+            return None;
+        };
+        let watched = self.clusters.get(name)?;
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id)?;
+        let made = watched.moves.get(id).and_then(|moves| moves.last());
+        let elsewhere = watched.decisions.get(id).is_some_and(|decision| decision.why == Why::MovedElsewhere);
+        let asked = order.to.as_ref().or_else(|| made.map(|made| &made.to));
+        let there = asked.is_some() && watched.holder_now(address, now).as_ref() == asked;
+        if there || (asked.is_none() && !elsewhere) {
+            return None;
+        }
+        let (ip, who) = (address.public_ip, watched.held_by(address, now));
+        let to = asked.map_or_else(String::new, |to| format!(" to {}", watched.cluster.label(to)));
+        let moved = made.is_some_and(|made| made.ok && asked == Some(&made.to));
+        let text = if moved { "was moved" } else { "was NOT moved" };
+        let by = if moved || elsewhere { ". Another invocation or somebody moved it meanwhile" } else { "" };
+        Some(format!("{name}: {ip} {text}{to}, but is held by {who}{by}. Type it again if it still should go there."))
     }
 
     /// The clusters that addresses name, where nothing more than addresses could be read.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::core::decide::Plan;
+use crate::core::decide::{Plan, Why};
 use crate::core::model::{CloudError, Failure, InstanceId};
 use crate::core::report::MoveReport;
 use crate::core::snapshot::Holder;
@@ -76,9 +76,9 @@ pub enum Progress {
     /// EC2 still shows the old holder and the call failed: send it again, not before then.
     Again(Time),
     /// EC2 did not show it in time.
-    Never(String),
-    /// Somebody else moved it.
-    Elsewhere(Option<InstanceId>),
+    Never,
+    /// Another invocation or somebody moved it.
+    Elsewhere,
 }
 
 impl Moving {
@@ -179,7 +179,7 @@ impl Moving {
             match elsewhere {
                 Some((of, since)) if third && of.as_ref() == holder => {
                     if now.since(*since) >= ELSEWHERE_AFTER {
-                        return Progress::Elsewhere(holder.cloned());
+                        return Progress::Elsewhere;
                     }
                 }
                 _ => *elsewhere = third.then(|| (holder.cloned(), now)),
@@ -195,17 +195,18 @@ impl Moving {
         if after_the_call && arrived && now.since(*judged_at) <= LAST_LOOK_WITHIN {
             return Progress::Arrived;
         }
-        Progress::Never(self.never(shown))
+        Progress::Never
     }
 
-    fn never(&self, shown: &Holder) -> String {
-        let shows = shown.instance().map_or_else(|| "nobody".to_owned(), ToString::to_string);
-        match &self.error {
-            Some(error) => format!("{error}; EC2 still shows {shows} as the holder"),
-            None => {
-                format!("EC2 accepted the move, but after {} s still shows {shows} as the holder", VERIFY_FOR.as_secs())
-            }
-        }
+    /// Why it is given up where EC2 did not show it in time, but `shows` as the holder.
+    pub fn never(&self, shows: &str) -> String {
+        let seconds = VERIFY_FOR.as_secs();
+        let text = match &self.error {
+            Some(error) => format!("{error}; after {seconds} s EC2 still shows {shows} as the holder"),
+            None => format!("EC2 accepted the move, but after {seconds} s still shows {shows} as the holder"),
+        };
+        // A command is tried to its end once.
+        if self.plan.why == Why::Manual { text } else { format!("{text}. It is sent again if it still should move") }
     }
 
     /// How it ended.

@@ -56,6 +56,93 @@ fn a_dry_move_moves_nothing() {
     assert!(told.report.ok && told.address(0).moves.is_empty());
 }
 
+/// A `move` whose address ends elsewhere than asked has failed, whoever won: it says where the address is, and by whose doing.
+#[test]
+fn a_move_that_lost_the_race_says_so() {
+    let slow = |api| Rule::new(Fault::Latency { min_ms: 500, max_ms: 500 }).on(api);
+    let begin = || {
+        let mut scene = Scene::seasoned(1, 3);
+        scene.ec2.faults_mut().extend([slow(Api::AssociateAddress), slow(Api::DescribeAddresses)]);
+        scene
+    };
+    let order = |scene: &Scene| json!({"action": "move", "to": &*scene.node(B)});
+    let mut alone = begin();
+    let told = alone.send(&order(&alone));
+    assert!(told.report.ok && alone.holder(0) == "B", "{:?}", told.report.error);
+    let moved_ms = alone.world.moves(&alone.address(0)).last().expect("moved").0;
+
+    let mut scene = begin();
+    scene.at(moved_ms + 1, |world| {
+        let (ip, c, now_ms) = (world.address(0), world.node(2), world.now().as_millis());
+        world.ec2.move_by_hand(&ip, Place::Instance(&c), now_ms);
+    });
+    let told = scene.send(&order(&scene));
+    scene.ends(&told, "stay moved-elsewhere", "C");
+    let error = told.report.error.as_deref().unwrap_or_default();
+    let (ip, b, c) = (scene.public_ip(0), scene.node(B), scene.node(C));
+    let expected =
+        format!("web: {ip} was NOT moved to web-2 ({b}), but is held by web-3 ({c}). Another invocation or somebody");
+    assert!(!told.report.ok && error.starts_with(&expected), "{error}");
+}
+
+/// A `move` without `to` is away from who held it: who moves it meanwhile has done that, and is not undone.
+#[test]
+fn a_move_to_the_best_candidate_undoes_nobodys_move() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 1_000, max_ms: 1_000 }).on(Api::DescribeAddresses));
+    // The first read is answered after 1 s; the one before the move is asked for when two probes have passed, and shows this.
+    let at_ms = scene.now_ms() + 1_100;
+    scene.at(at_ms, |world| {
+        let (ip, c, now_ms) = (world.address(0), world.node(2), world.now().as_millis());
+        world.ec2.move_by_hand(&ip, Place::Instance(&c), now_ms);
+    });
+    let told = scene.send(&json!({"action": "move"}));
+    scene.ends(&told, "stay moved-elsewhere", "C");
+    assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
+    let error = told.report.error.as_deref().unwrap_or_default();
+    assert!(!told.report.ok && error.contains("NOT moved") && error.contains("web-3"), "{error}");
+}
+
+/// A command that finds no EC2 says that it was not carried out, in its own words, and that nobody goes on trying.
+#[test]
+fn a_command_that_finds_no_ec2_says_what_it_did_not_do() {
+    for (order, expected) in [
+        (json!({"action": "pause", "cluster": "web"}), "web was NOT paused"),
+        (json!({"action": "resume", "cluster": "web"}), "web was NOT resumed"),
+        (json!({"action": "drain", "node": "i-1"}), "i-1 was NOT drained"),
+        (json!({"action": "undrain", "node": "i-1"}), "i-1 was NOT undrained"),
+        (json!({"action": "move", "cluster": "web", "to": "i-1"}), "The address of web was NOT moved to i-1"),
+        (json!({"action": "sweep", "cluster": "web"}), "web was NOT swept"),
+        (json!({"action": "status"}), "Nothing is known of any cluster"),
+    ] {
+        for code in ["InternalError", "UnauthorizedOperation"] {
+            let mut scene = Scene::pair();
+            scene.world.time_limit_ms = 20_000;
+            scene.ec2.faults_mut().push(Rule::error(code).on(Api::DescribeAddresses));
+            let told = scene.send(&order);
+            let error = told.report.error.as_deref().unwrap_or_default();
+            assert!(!told.report.ok && !told.report.observed, "{order}");
+            assert!(error.contains(&format!(". {expected}; nothing was changed. ")), "{error}");
+            assert!(
+                error.contains(code) && error.contains("ype it again") && !error.contains("tries again"),
+                "{error}"
+            );
+            assert_eq!((told.calls.len(), scene.holder(0).as_str()), (0, "A"));
+        }
+    }
+}
+
+/// A mode that a command could not write before the time was up was not set: that is a failure, not a problem.
+#[test]
+fn a_pause_that_was_not_written_in_time_has_failed() {
+    let mut scene = Scene::pair();
+    scene.world.time_limit_ms = 10_000;
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 30_000, max_ms: 30_000 }).on(Api::CreateTags));
+    let told = scene.send(&json!({"action": "pause", "cluster": "web"}));
+    let error = told.report.error.as_deref().unwrap_or_default();
+    assert!(!told.report.ok && error.starts_with("web was NOT paused: eipwatch:mode on "), "{error}");
+}
+
 /// An instance outside the cluster is left alone by every sweep, but a command takes the address back from it.
 #[test]
 fn move_takes_an_address_back_from_an_outside_instance() {
