@@ -239,7 +239,7 @@ pub fn word(decision: &Decision) -> &'static str {
 }
 
 fn moved(out: &mut String, cluster: &ClusterReport, made: &MoveReport, page: Page) {
-    let from = made.from.as_ref().map_or_else(|| "nobody".to_owned(), |id| label(cluster, id));
+    let from = made.from.as_ref().map_or_else(|| "no instance".to_owned(), |id| label(cluster, id));
     let way = format!("from {from} to {} in {} ms", label(cluster, &made.to), made.took_ms);
     if made.ok {
         page.wrap(out, "    moved ", Some(Tone::Good), &format!("{way}; EC2 shows it"));

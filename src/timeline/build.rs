@@ -83,6 +83,8 @@ struct AddressTold {
     /// When it was decided to move it, each time.
     decided_at: Vec<Time>,
     left: Option<(InstanceId, Time)>,
+    /// The interface that it sits on, where that belongs to no instance.
+    on: Option<InterfaceId>,
 }
 
 /// A time in which something could not be read.
@@ -130,6 +132,8 @@ pub struct Builder {
     nodes: BTreeMap<InstanceId, NodeTold>,
     members: BTreeMap<(ClusterName, InstanceId), MemberTold>,
     interfaces: BTreeMap<InterfaceId, InstanceId>,
+    /// Interfaces of something that is no instance: a NAT gateway, another service.
+    foreign: BTreeSet<InterfaceId>,
     moves: Vec<Moved>,
     /// Invocations in which something was decided about an address.
     open: BTreeMap<(u32, AllocationId), usize>,
@@ -149,12 +153,18 @@ impl Default for Builder {
             nodes: BTreeMap::new(),
             members: BTreeMap::new(),
             interfaces: BTreeMap::new(),
+            foreign: BTreeSet::new(),
             moves: Vec::new(),
             open: BTreeMap::new(),
             trouble: BTreeMap::new(),
             unread: Vec::new(),
         }
     }
+}
+
+/// What is no instance and holds an address, by its interface.
+fn stranger(interface: &InterfaceId) -> InstanceId {
+    InstanceId::from(interface.as_str())
 }
 
 fn moment(at: Time, kind: &str, text: String) -> Moment {
@@ -377,8 +387,11 @@ impl Builder {
                     );
                     let holder = shown.association.as_ref().and_then(|association| {
                         let owner = || self.interfaces.get(association.interface.as_ref()?).cloned();
-                        association.instance.clone().or_else(owner)
+                        let foreign = || self.foreign.get(association.interface.as_ref()?).map(stranger);
+                        association.instance.clone().or_else(owner).or_else(foreign)
                     });
+                    let on = shown.association.as_ref().filter(|_| holder.is_none());
+                    told.on = on.and_then(|association| association.interface.clone());
                     let stale = told
                         .left
                         .as_ref()
@@ -391,7 +404,18 @@ impl Builder {
             }
             Seen::Instances(list) => list.iter().for_each(|shown| self.instance(at, shown)),
             Seen::Status(list) => list.iter().for_each(|shown| self.status(at, shown)),
-            Seen::InstanceTags(_) | Seen::Interfaces(_) | Seen::Alarms(_) => {}
+            Seen::Interfaces(list) => {
+                for shown in list.iter().filter(|shown| shown.attached && !self.interfaces.contains_key(&shown.id)) {
+                    self.foreign.insert(shown.id.clone());
+                    for told in self.addresses.values_mut().filter(|told| told.on.as_ref() == Some(&shown.id)) {
+                        // It has held it since the address was seen there: only what it is was not known yet.
+                        if let Some((_, holder @ None)) = told.held.last_mut() {
+                            *holder = Some(stranger(&shown.id));
+                        }
+                    }
+                }
+            }
+            Seen::InstanceTags(_) | Seen::Alarms(_) => {}
         }
         if matches!(look, Look::Instances(_) | Look::InstancesById(_)) {
             for id in gone {
@@ -917,4 +941,35 @@ pub fn alone(run: &Run) -> String {
         ms => format!(", outage {}{} in all", if open { "at least " } else { "" }, length(ms)),
     };
     format!("{moves}{failed}{}{outage}.", detect.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::model::{Address, Association, LooseInterface};
+
+    /// An address on a NAT gateway is held by that, from the first reading on, and not by nobody.
+    #[test]
+    fn what_is_no_instance_holds_an_address_all_the_same() {
+        for (attached, expected) in [(true, Some("eni-9")), (false, None)] {
+            let mut builder = Builder { from: Some(Time::from_millis(1_000_000)), ..Builder::default() };
+            let at = |s: u64| Time::from_millis(1_000_000 + s * 1_000);
+            let association = Association { interface: Some(InterfaceId::from("eni-9")), ..Association::default() };
+            let address = Address {
+                id: AllocationId::from("eipalloc-1"),
+                public_ip: Ipv4Addr::new(203, 0, 113, 1),
+                border_group: None,
+                association: Some(association),
+                tags: [("eipwatch:cluster".to_owned(), "web".to_owned())].into(),
+            };
+            builder.reading(at(1), at(1), &Look::Addresses, &Seen::Addresses(vec![address]), &[]);
+            let loose = LooseInterface { id: InterfaceId::from("eni-9"), attached, kind: "nat_gateway".to_owned() };
+            let look = Look::Interfaces(vec![InterfaceId::from("eni-9")]);
+            builder.reading(at(2), at(2), &look, &Seen::Interfaces(vec![loose]), &[]);
+            let run = builder.finish("as it was".to_owned(), at(60), &Downs::new(), None);
+            let lane = &run.clusters[0].addresses[0];
+            assert_eq!(lane.held[0].node.as_deref(), expected);
+            assert_eq!(lane.outages.is_empty(), attached, "{:?}", lane.outages);
+        }
+    }
 }
