@@ -139,6 +139,8 @@ pub struct Builder {
     open: BTreeMap<(u32, AllocationId), usize>,
     trouble: BTreeMap<String, Time>,
     unread: Vec<Unread>,
+    /// Whether outages are told by what nodes did, and not by what was seen of them.
+    exact: bool,
 }
 
 impl Default for Builder {
@@ -158,6 +160,7 @@ impl Default for Builder {
             open: BTreeMap::new(),
             trouble: BTreeMap::new(),
             unread: Vec::new(),
+            exact: false,
         }
     }
 }
@@ -612,6 +615,7 @@ impl Builder {
     /// The lanes until `to`. `downs` are the nodes' bad times; `held` overrules who held what, where that is known better than from records.
     pub fn finish(mut self, name: String, to: Time, downs: &Downs, held: Option<Held>) -> Run {
         let from = self.from.unwrap_or(to);
+        self.exact = held.is_some();
         if let Some(held) = held {
             for (id, changes) in held {
                 if let Some(told) = self.addresses.get_mut(&id) {
@@ -619,10 +623,10 @@ impl Builder {
                 }
             }
         }
-        for Unread { of, from, to, tries } in std::mem::take(&mut self.unread).into_iter().filter(|of| of.tries > 1) {
+        for Unread { of, from, to, tries } in self.unread.iter().filter(|unread| unread.tries > 1) {
             let text = format!("{of} could not be read from {from} to {to}, in {tries} tries.");
             for address in self.addresses.values_mut() {
-                address.decisions.push(moment(to, "reading-failed", text.clone()));
+                address.decisions.push(moment(*to, "reading-failed", text.clone()));
             }
         }
         let failing: Vec<_> = self
@@ -676,6 +680,12 @@ impl Builder {
         }
         incidents.sort_by(|one: &Incident, other| (one.from, &one.cluster).cmp(&(other.from, &other.cluster)));
         Run { name, text: String::new(), figures, clusters, incidents }
+    }
+
+    /// Whether what began then is dated by what was seen before and after a time without readings.
+    fn begins_unseen(&self, at: Time) -> bool {
+        let blind = |unread: &Unread| unread.of == "addresses" && unread.from <= at && at <= unread.to;
+        !self.exact && self.unread.iter().any(blind)
     }
 
     /// When a move off `left` was first decided, since that holds the address and fails: what is refused or has no effect is decided again.
@@ -773,8 +783,12 @@ impl Builder {
             let within: Vec<_> = moves.iter().filter(|made| made.decided >= from && made.at <= until).collect();
             let out: Vec<_> = outages.iter().filter(|outage| outage.from >= from && outage.to <= until).collect();
             let lost_ms: u64 = out.iter().map(|outage| millis(outage.to.since(outage.from))).sum();
+            let unseen = out.first().is_some_and(|outage| self.begins_unseen(outage.from));
             let lost = match (lost_ms, until >= to) {
                 (0, _) => "no outage".to_owned(),
+                (ms, false) if unseen => {
+                    format!("outage about {}, begun while EC2 could not be read", length(ms))
+                }
                 (ms, false) => format!("outage {}", length(ms)),
                 (ms, true) => format!("outage at least {}, not over at the end", length(ms)),
             };
@@ -947,6 +961,23 @@ pub fn alone(run: &Run) -> String {
 mod tests {
     use super::*;
     use crate::core::model::{Address, Association, LooseInterface};
+
+    /// What began while EC2 could not be read is told as about so long; and for how long it could not be read.
+    #[test]
+    fn an_outage_that_nobody_saw_begin_is_about_so_long() {
+        let at = |s: u64| Time::from_millis(1_000_000 + s * 1_000);
+        let mut builder = Builder { from: Some(at(0)), ..Builder::default() };
+        let error = crate::core::model::CloudError::from_code("InternalError", "down", true);
+        for s in [10, 15, 30] {
+            let look = Look::Addresses;
+            let failed = Record::ReadingFailed { at: at(s), asked: at(s - 1), look, error: error.clone() };
+            builder.take(0, &failed);
+        }
+        assert!(builder.begins_unseen(at(20)) && !builder.begins_unseen(at(40)));
+        let told = builder.blindness();
+        let expected = format!("could not be read from {} to {}, in 3 tries", at(9), at(30));
+        assert!(told.len() == 1 && told[0].contains(&expected), "{told:?}");
+    }
 
     /// An address on a NAT gateway is held by that, from the first reading on, and not by nobody.
     #[test]
