@@ -522,6 +522,13 @@ impl Looks {
             return Some(Outcome::Nothing);
         }
         let Some(Search::Ids { asked, tags, found, .. }) = self.search.take() else { return Some(Outcome::Nothing) };
+        if found.is_empty() && !tags.is_empty() && facts.instances.values().any(|sighting| sighting.described) {
+            // Where EC2 describes none it tells nothing of any: what is known stands, as when it answers nothing at all.
+            let again = asked + ROUND;
+            self.instances.held_until = Some(again);
+            self.instances.due = Some(again);
+            return Some(Outcome::Nothing);
+        }
         facts.instances.retain(|id, _| tags.contains_key(id) || self.stray_ids.contains(id));
         let described: BTreeSet<InstanceId> = found.iter().map(|instance| instance.id.clone()).collect();
         for (id, seen) in tags {

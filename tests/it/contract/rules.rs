@@ -190,19 +190,21 @@ fn rule_4_nothing_holds_back_a_rescue() {
     scene.ends(&told, "move holder-gone to A", "A");
 }
 
-/// Rule 4: nor does it wait for nodes to be read again while EC2 answers nothing of them, refusing or silent.
+/// Rule 4: nor does it wait for nodes to be read again while EC2 answers nothing of them, refusing or silent, their tags or not even these.
 #[test]
 fn rule_4_a_rescue_waits_for_no_answer_about_nodes() {
-    for fault in [Rule::error("RequestLimitExceeded"), Rule::new(Fault::LostRequest)] {
+    let faults = [Rule::error("RequestLimitExceeded"), Rule::error("InternalError"), Rule::new(Fault::LostRequest)];
+    for (fault, tags) in faults.iter().flat_map(|fault| [(fault, false), (fault, true)]) {
         let mut scene = Scene::pair();
         let from_ms = scene.epoch_ms() + 7_000;
-        let told_nothing = fault.clone().on(Api::DescribeInstances).on(Api::DescribeTags);
-        scene.ec2.faults_mut().push(told_nothing.between(from_ms, u64::MAX));
+        let fault = fault.clone().on(Api::DescribeInstances);
+        let told_nothing = if tags { fault } else { fault.on(Api::DescribeTags) };
+        scene.ec2.faults_mut().push(told_nothing.clone().between(from_ms, u64::MAX));
         scene.after(31_000, |scene| scene.by_hand(0, None));
         let told = scene.watch(50);
         scene.ends(&told, "move no-holder to A", "A");
         let moved_ms = scene.moved_after_ms(&told);
-        assert!(moved_ms <= 36_000, "{:?}: {moved_ms} ms", fault.fault);
+        assert!(moved_ms <= 36_000, "{:?}: {moved_ms} ms", told_nothing.fault);
     }
 }
 
