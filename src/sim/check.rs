@@ -186,6 +186,8 @@ struct NodeTruth {
     announced: Steady<bool>,
     scheduled: Steady<bool>,
     due: Steady<bool>,
+    /// When somebody last took back what was announced of it: a scheduled event that was known then counts no more.
+    undrained_ms: u64,
     /// Written where every sweep reads it.
     on_record: Steady<bool>,
     impaired: Steady<bool>,
@@ -278,6 +280,7 @@ impl Checker {
     pub fn undrained(&mut self, node: &Id, now_ms: u64) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.on_record.since_ms = now_ms;
+            node.undrained_ms = now_ms;
         }
     }
 
@@ -384,6 +387,7 @@ impl Checker {
                         announced: Steady { value: announced, since_ms },
                         scheduled: Steady { value: view.scheduled, since_ms },
                         due: Steady { value: view.due, since_ms },
+                        undrained_ms: 0,
                         on_record: Steady { value: on_record, since_ms },
                         impaired: Steady { value: impaired, since_ms },
                         priority: Steady { value: priority, since_ms },
@@ -576,7 +580,11 @@ impl Checker {
                     if node.on_record.long(&true, slack_ms, now_ms) && in_this_life {
                         against.push("is leaving");
                     }
-                    if reads_fine && node.due.long(&true, slack_ms + bounds.paced_ms + STATUS_AGE_MS, now_ms) {
+                    let overruled = node.undrained_ms >= node.due.since_ms;
+                    if reads_fine
+                        && !overruled
+                        && node.due.long(&true, slack_ms + bounds.paced_ms + STATUS_AGE_MS, now_ms)
+                    {
                         against.push("is scheduled to stop");
                     }
                     if node.condition.long(&Condition::Bad, found_out_ms, now_ms) {
