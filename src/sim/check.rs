@@ -175,8 +175,9 @@ impl<T: PartialEq> Steady<T> {
 #[derive(Clone, Debug)]
 struct NodeTruth {
     condition: Steady<Condition>,
-    /// How long it was good when it last ceased to be.
+    /// How long it was good when it last ceased to be, and when that was.
     was_good_ms: u64,
+    good_until_ms: u64,
     by_alarm: bool,
     running: Steady<bool>,
     member: Steady<bool>,
@@ -218,6 +219,8 @@ struct AddressTruth {
     counted: Vec<(u64, u32)>,
     /// The moves that its state has ever told of.
     told_ms: BTreeSet<u64>,
+    /// When its state last told anew that it came from an instance.
+    left_ms: BTreeMap<Id, u64>,
 }
 
 /// Judges one cluster of a world.
@@ -358,6 +361,7 @@ impl Checker {
                 Some(node) => {
                     if node.condition.value == Condition::Good && view.condition != Condition::Good {
                         node.was_good_ms = now_ms.saturating_sub(node.condition.since_ms);
+                        node.good_until_ms = now_ms;
                     }
                     // Bad in another way is to be found out anew.
                     if node.by_alarm != view.by_alarm {
@@ -380,6 +384,7 @@ impl Checker {
                     let node = NodeTruth {
                         condition: Steady { value: view.condition, since_ms },
                         was_good_ms: 0,
+                        good_until_ms: 0,
                         by_alarm: view.by_alarm,
                         running: Steady { value: running, since_ms },
                         member: Steady { value: member, since_ms },
@@ -419,6 +424,9 @@ impl Checker {
                     address.manual.update(manual, now_ms);
                     if address.state.value != state {
                         address.told_ms.extend(state.iter().flat_map(|text| told_moves_ms(text)));
+                        let words = state.iter().flat_map(|text| text.split(' '));
+                        let left = words.filter_map(|word| word.strip_prefix("from=")).map(|id| (Id::from(id), now_ms));
+                        address.left_ms.extend(left);
                     }
                     address.state.update(state, now_ms);
                     address.prefer.update(prefer, now_ms);
@@ -439,6 +447,7 @@ impl Checker {
                         waits: Steady { value: false, since_ms: now_ms },
                         counted: Vec::new(),
                         told_ms: BTreeSet::new(),
+                        left_ms: BTreeMap::new(),
                     };
                     self.addresses.insert(id.clone(), address);
                 }
@@ -506,11 +515,9 @@ impl Checker {
         // Whoever moves it back to where it was moments ago has that taken for an old reading, unless it is on record.
         let left = |(last, at_ms): &(Option<Id>, u64)| *last == from && at_ms + SETTLING_MS + slack_ms > now_ms;
         let just_left = from.is_some() && address.taken.iter().any(left);
-        let recorded_there = remembers(&address, from.as_ref());
-        let just_recorded = from.as_ref().is_some_and(|from| {
-            let text = address.state.value.as_deref().unwrap_or_default();
-            text.contains(&format!(" from={from} ")) && address.state.since_ms + SETTLING_MS + slack_ms > now_ms
-        });
+        let recorded_there = remembers(&address, from.as_ref()) && !recent(address.state.since_ms);
+        let just_recorded = from.as_ref().and_then(|from| address.left_ms.get(from));
+        let just_recorded = just_recorded.is_some_and(|at_ms| at_ms + SETTLING_MS + slack_ms > now_ms);
         let taken_for_stale = (just_left || just_recorded) && !recorded_there;
         // Who forges or wipes the memory of a move a moment ago has another node taken for the holder.
         let forged = self.memory_lost_ms + SETTLING_MS + slack_ms > now_ms;
@@ -695,8 +702,8 @@ impl Checker {
                     // While nobody watched it may have been well for long, for all that is remembered.
                     || node.condition.value == Condition::Bad
                         && node.was_good_ms > unseen_ms
-                        && moment.watched_since_ms.is_some_and(|since_ms| since_ms + unseen_ms < node.condition.since_ms)
-                        && now_ms.saturating_sub(node.condition.since_ms) + slack_ms < bounds.stable_ms
+                        && moment.watched_since_ms.is_some_and(|since_ms| since_ms + unseen_ms < node.good_until_ms)
+                        && now_ms.saturating_sub(node.good_until_ms) + slack_ms < bounds.stable_ms
             });
             let memory_whole = self.memory_lost_ms.max(self.brake_ended_ms) + bounds.window_ms < now_ms;
             if remembered >= bounds.max_moves && fresh && reads_fine && memory_whole {

@@ -27,6 +27,8 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub const BACKOFF_MAX_URGENT: Duration = Duration::from_secs(1);
 /// How often a read is tried that can be done without.
 pub const MAX_OPTIONAL_TRIES: u32 = 3;
+/// How long it is then done without, where it may be had again: something may be decided on what it told last.
+pub const GIVEN_UP_FOR: Duration = Duration::from_secs(10);
 /// How often DescribeInstances fails before instances are asked for one by one.
 pub const TRIES_BEFORE_BISECTING: u32 = 2;
 /// The most calls of one search for the instances that can still be described.
@@ -583,7 +585,8 @@ fn optional(
             routine.failed(error, now, BACKOFF_MAX_URGENT);
             if hopeless || routine.failures >= MAX_OPTIONAL_TRIES {
                 routine.given_up = true;
-                routine.due = again.map(|pace| now + pace);
+                let pause = |pace: Duration| if hopeless { pace } else { pace.min(GIVEN_UP_FOR) };
+                routine.due = again.map(|pace| now + pause(pace));
                 routine.failures = 0;
             }
         }

@@ -44,7 +44,8 @@ pub enum Phase {
         judged_at: Time,
         next: Time,
         looks: u32,
-        elsewhere: Option<(Option<InstanceId>, Time)>,
+        /// Since when readings have shown it with a third.
+        elsewhere: Option<Time>,
     },
 }
 
@@ -177,12 +178,12 @@ impl Moving {
                 return Progress::Again(now + backoff(tries, BACKOFF_MAX_URGENT));
             }
             match elsewhere {
-                Some((of, since)) if third && of.as_ref() == holder => {
+                Some(since) if third => {
                     if now.since(*since) >= ELSEWHERE_AFTER {
                         return Progress::Elsewhere;
                     }
                 }
-                _ => *elsewhere = third.then(|| (holder.cloned(), now)),
+                _ => *elsewhere = third.then_some(now),
             }
             *looks = looks.saturating_add(1);
             let pause = VERIFY_FIRST.saturating_mul(1 << looks.saturating_sub(1).min(4)).min(BACKOFF_MAX_URGENT);
@@ -221,5 +222,49 @@ impl Moving {
             benign,
             detect_ms: self.detect.map(|detect| u64::try_from(detect.as_millis()).unwrap_or(u64::MAX)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::core::snapshot::Slot;
+
+    fn moving() -> Moving {
+        let slot = Slot { interface: "eni-2".into(), private_ip: Ipv4Addr::new(10, 0, 0, 2) };
+        let plan = Plan { from: Some("i-1".into()), to: "i-2".into(), slot, why: Why::HolderUnhealthy, forced: false };
+        let mut moving = Moving::new(plan, Time::from_millis(0), None);
+        moving.sent(1);
+        assert_eq!(moving.answered(Ok(()), 1, Time::from_millis(0)), None);
+        moving
+    }
+
+    /// Feeds readings: when, and who is shown.
+    fn see(moving: &mut Moving, readings: &[(u64, &str)]) -> Vec<Progress> {
+        let mut number = 1;
+        let mut each = |(at_ms, holder): &(u64, &str)| {
+            number += 1;
+            moving.seen(&Holder::Node((*holder).into()), Some(number), Time::from_millis(*at_ms))
+        };
+        readings.iter().map(&mut each).collect()
+    }
+
+    #[test]
+    fn only_a_third_holder_that_stays_is_a_move_by_others() {
+        let told = see(&mut moving(), &[(250, "i-3"), (1_400, "i-1"), (1_700, "i-3"), (2_600, "i-3"), (2_700, "i-3")]);
+        let waits = |progress: &Progress| matches!(progress, Progress::LookAt(_));
+        assert!(told.iter().take(4).all(waits), "{told:?}");
+        assert_eq!(told.last(), Some(&Progress::Elsewhere));
+        // Whichever third it is.
+        let told = see(&mut moving(), &[(250, "i-3"), (1_400, "i-4")]);
+        assert_eq!(told.last(), Some(&Progress::Elsewhere));
+    }
+
+    #[test]
+    fn a_third_holder_that_was_an_old_answer_is_forgotten() {
+        let told = see(&mut moving(), &[(250, "i-3"), (600, "i-2")]);
+        assert_eq!(told.last(), Some(&Progress::Arrived));
     }
 }

@@ -705,6 +705,27 @@ fn rule_8_what_was_asked_before_a_move_by_others_tells_nothing_of_the_time_after
     }
 }
 
+/// Rule 8, rule 12: nor is it left for what was read before the move and cannot be read for a while: that is tried again before it counts.
+#[test]
+fn rule_8_what_was_read_before_a_move_is_tried_again_before_it_counts() {
+    let mut scene = Scene::pair();
+    scene.by_hand(0, Some(B));
+    scene.remember(0, B, None, "no-holder", 600);
+    scene.season();
+    scene.schedule(A, "planned", 0, 3_600);
+    let from_ms = scene.epoch_ms() + 1_000;
+    let unread = Rule::error("InternalError").on(Api::DescribeInstanceStatus);
+    scene.ec2.faults_mut().push(unread.between(from_ms, from_ms + 24_000));
+    scene.after(2_000, |scene| scene.unschedule(A));
+    // Another watch, which has read that, moves it.
+    scene.after(5_000, |scene| {
+        scene.by_hand(0, Some(A));
+        scene.remember(0, A, Some(B), "holder-unhealthy", 0);
+    });
+    let told = scene.watch(50);
+    scene.ends(&told, "stay healthy", "A");
+}
+
 /// Rule 8, rule 1: what was read of nodes 10 s ago or more decides no move while EC2 answers: it is read again.
 #[test]
 fn rule_8_nodes_are_read_again_before_a_move_that_was_long_held_up() {
