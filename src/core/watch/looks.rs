@@ -194,7 +194,8 @@ impl Looks {
     pub fn stop_repeating(&mut self, now: Time) {
         self.repeat = false;
         for routine in [&mut self.addresses, &mut self.instances, &mut self.status, &mut self.alarms] {
-            if routine.due.is_some_and(|due| due > now) && routine.error.is_none() {
+            // What is given up is not waited for.
+            if routine.due.is_some_and(|due| due > now) && (routine.error.is_none() || routine.given_up) {
                 routine.due = None;
             }
         }

@@ -1086,6 +1086,16 @@ fn rule_12_a_move_is_only_sent_again_while_ec2_shows_the_old_holder() {
     assert_eq!(scene.world.moves(&scene.address(0)).len(), 1);
 }
 
+/// Rule 12: what a watch can do without, and was refused, does not prolong it.
+#[test]
+fn rule_12_a_watch_ends_in_time_though_status_checks_cannot_be_read() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeInstanceStatus));
+    let told = scene.watch(40);
+    scene.ends(&told, "stay healthy", "A");
+    assert!((40_000..41_000).contains(&told.took_ms()), "{} ms", told.took_ms());
+}
+
 /// Rule 13: a watch in quiet calls nothing that changes anything, whatever is configured.
 #[test]
 fn rule_13_in_quiet_nothing_is_changed() {
