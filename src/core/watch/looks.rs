@@ -194,8 +194,7 @@ impl Looks {
     pub fn stop_repeating(&mut self, now: Time) {
         self.repeat = false;
         for routine in [&mut self.addresses, &mut self.instances, &mut self.status, &mut self.alarms] {
-            // What is given up is not waited for.
-            if routine.due.is_some_and(|due| due > now) && (routine.error.is_none() || routine.given_up) {
+            if routine.due.is_some_and(|due| due > now) && routine.error.is_none() {
                 routine.due = None;
             }
         }
@@ -243,10 +242,12 @@ impl Looks {
         self.alarm_names = names;
     }
 
-    /// Has all that tells of nodes asked for at `at` or later, where it has not been. What is given up comes at its own pace.
+    /// Has all that tells of nodes asked for at `at` or later, where it has not been. What was given up is tried again at its own pace,
+    /// unless it cannot be had at all.
     pub fn want_of_nodes(&mut self, at: Time, alarms: bool) {
         for (routine, wanted) in [(&mut self.instances, true), (&mut self.status, true), (&mut self.alarms, alarms)] {
-            if wanted && !routine.given_up && routine.asked.is_none_or(|asked| asked < at) {
+            let hopeless = routine.given_up && routine.error.as_ref().is_some_and(is_hopeless);
+            if wanted && !hopeless && routine.asked.is_none_or(|asked| asked < at) {
                 routine.want(at);
             }
         }
@@ -277,7 +278,9 @@ impl Looks {
         let routines = [&self.addresses, &self.instances, &self.status, &self.alarms, &self.interfaces, &self.strays];
         self.search.is_none()
             && routines.iter().all(|routine| {
-                !routine.busy() && routine.due.is_none_or(|due| self.repeat && due > now && routine.error.is_none())
+                // What is given up is tried again if the sweep goes on, and not waited for.
+                let later = routine.given_up || (self.repeat && routine.error.is_none());
+                !routine.busy() && routine.due.is_none_or(|due| later && due > now)
             })
     }
 
@@ -562,6 +565,11 @@ fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Durat
     Outcome::Nothing
 }
 
+/// Whether it is of no use to try the same again.
+fn is_hopeless(error: &CloudError) -> bool {
+    matches!(error.failure, Failure::NotPermitted | Failure::Invalid | Failure::TargetUnusable | Failure::AddressGone)
+}
+
 fn optional(
     routine: &mut Routine,
     answer: Result<Seen, CloudError>,
@@ -579,13 +587,11 @@ fn optional(
             }
         }
         Err(error) => {
-            let hopeless = matches!(
-                error.failure,
-                Failure::NotPermitted | Failure::Invalid | Failure::TargetUnusable | Failure::AddressGone
-            );
+            let hopeless = is_hopeless(&error);
             routine.failed(error, now, BACKOFF_MAX_URGENT);
             if hopeless || routine.failures >= MAX_OPTIONAL_TRIES {
                 routine.given_up = true;
+                routine.held_until = Some(now + GIVEN_UP_FOR);
                 let pause = |pace: Duration| if hopeless { pace } else { pace.min(GIVEN_UP_FOR) };
                 routine.due = again.map(|pace| now + pause(pace));
                 routine.failures = 0;
