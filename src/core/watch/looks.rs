@@ -275,13 +275,15 @@ impl Looks {
 
     /// Whether nothing is being asked, and nothing has to be before a sweep may end.
     pub fn quiet(&self, now: Time) -> bool {
-        let routines = [&self.addresses, &self.instances, &self.status, &self.alarms, &self.interfaces, &self.strays];
+        let rests =
+            |routine: &Routine, later: bool| !routine.busy() && routine.due.is_none_or(|due| later && due > now);
+        let later = |routine: &Routine| self.repeat && routine.error.is_none();
+        let needed = [&self.addresses, &self.instances, &self.interfaces, &self.strays];
+        // What is given up of these is tried again if the sweep goes on, and not waited for.
+        let paced = [&self.status, &self.alarms];
         self.search.is_none()
-            && routines.iter().all(|routine| {
-                // What is given up is tried again if the sweep goes on, and not waited for.
-                let later = routine.given_up || (self.repeat && routine.error.is_none());
-                !routine.busy() && routine.due.is_none_or(|due| later && due > now)
-            })
+            && needed.iter().all(|routine| rests(routine, later(routine)))
+            && paced.iter().all(|routine| rests(routine, routine.given_up || later(routine)))
     }
 
     /// When there is something to ask next.
@@ -394,10 +396,17 @@ impl Looks {
                 return (Outcome::Nothing, None);
             }
             self.status_by_id = answer.is_ok();
-            optional(&mut self.status, answer, asked, facts, now, self.repeat.then_some(STATUS_EVERY))
+            optional(&mut self.status, answer, asked, facts, now, (self.repeat.then_some(STATUS_EVERY), GIVEN_UP_FOR))
         } else if let Some(asked) = self.alarms.take(id) {
             let ok = answer.is_ok();
-            let outcome = optional(&mut self.alarms, answer, asked, facts, now, self.repeat.then_some(ALARMS_EVERY));
+            let outcome = optional(
+                &mut self.alarms,
+                answer,
+                asked,
+                facts,
+                now,
+                (self.repeat.then_some(ALARMS_EVERY), GIVEN_UP_FOR),
+            );
             if ok {
                 self.alarm_chunks.pop();
                 if !self.alarm_chunks.is_empty() {
@@ -410,13 +419,13 @@ impl Looks {
             outcome
         } else if let Some(asked) = self.interfaces.take(id) {
             let asked_for = std::mem::take(&mut self.interface_ids);
-            let outcome = optional(&mut self.interfaces, answer, asked, facts, now, None);
+            let outcome = optional(&mut self.interfaces, answer, asked, facts, now, (None, BACKOFF_MAX_URGENT));
             if self.interfaces.due.is_some() {
                 self.interface_ids.extend(asked_for);
             }
             outcome
         } else if let Some(asked) = self.strays.take(id) {
-            let outcome = optional(&mut self.strays, answer, asked, facts, now, None);
+            let outcome = optional(&mut self.strays, answer, asked, facts, now, (None, BACKOFF_MAX_URGENT));
             if self.stray_ids.is_empty() {
                 self.strays.due = None;
             }
@@ -570,13 +579,14 @@ fn is_hopeless(error: &CloudError) -> bool {
     matches!(error.failure, Failure::NotPermitted | Failure::Invalid | Failure::TargetUnusable | Failure::AddressGone)
 }
 
+/// Takes in a read that can be done without: its pace, and for how long it is given up.
 fn optional(
     routine: &mut Routine,
     answer: Result<Seen, CloudError>,
     asked: Time,
     facts: &mut Facts,
     now: Time,
-    again: Option<Duration>,
+    (again, pause): (Option<Duration>, Duration),
 ) -> Outcome {
     match answer {
         Ok(seen) => {
@@ -591,9 +601,8 @@ fn optional(
             routine.failed(error, now, BACKOFF_MAX_URGENT);
             if hopeless || routine.failures >= MAX_OPTIONAL_TRIES {
                 routine.given_up = true;
-                routine.held_until = Some(now + GIVEN_UP_FOR);
-                let pause = |pace: Duration| if hopeless { pace } else { pace.min(GIVEN_UP_FOR) };
-                routine.due = again.map(|pace| now + pause(pace));
+                routine.held_until = Some(now + pause);
+                routine.due = again.map(|pace| now + if hopeless { pace } else { pace.min(pause) });
                 routine.failures = 0;
             }
         }
