@@ -694,7 +694,7 @@ impl<'a> Asked<'a> {
     fn nobody(&self, text: &str, rated: &[Rated<'_>]) -> Ruling {
         if rated.iter().any(|one| one.slot.as_ref().is_err_and(|veto| veto.only_slot)) {
             let text = format!(
-                "{text}, but no healthy node has a free private address for it. Give one a secondary private address, or release one."
+                "{text}, but no healthy node has a free private address for it. Give one a secondary private address, or disassociate an Elastic IP that it can spare."
             );
             return self.blocked(Why::NoFreePrivateAddress, text, rated);
         }
@@ -738,7 +738,7 @@ impl<'a> Asked<'a> {
             }
             None if !resorts.is_empty() => {
                 let text = format!(
-                    "{text}, but no running node has a free private address for it. Give one a secondary private address, or release one."
+                    "{text}, but no running node has a free private address for it. Give one a secondary private address, or disassociate an Elastic IP that it can spare."
                 );
                 self.blocked(Why::NoFreePrivateAddress, text, rated)
             }
@@ -795,10 +795,11 @@ impl<'a> Asked<'a> {
             let ready_at = steady(holder).max(steady(&one.node.id)) + policy.stable;
             if self.question.now < ready_at {
                 let text = format!(
-                    "{text}, and KEEPS it for now: {used_up}. The move to {} waits until the one has failed and the other passed for {} without a break, or the oldest of these moves is past: {} at the earliest. To move it now: eipwatch move.",
+                    "{text}, and KEEPS it for now: {used_up}. The move to {} waits until the one has failed and the other passed for {} without a break, or the oldest of these moves is past: {} at the earliest. To move it now: eipwatch move --address {}.",
                     self.label(&one.node.id),
                     duration_text(policy.stable),
-                    ready_at.min(until)
+                    ready_at.min(until),
+                    self.address.public_ip
                 );
                 return Ruling { again_at: Some(ready_at), ..self.blocked(Why::MaxMoves, text, rated) };
             }
@@ -826,7 +827,7 @@ impl<'a> Asked<'a> {
         within.sort_unstable_by_key(|at| Reverse(*at));
         let last_allowed = within.get(limit.saturating_sub(1))?;
         let times = if within.len() == 1 { "once".to_owned() } else { format!("{} times", within.len()) };
-        let text = format!("it has moved {times} within {} (max_moves={limit})", duration_text(policy.window));
+        let text = format!("the address has moved {times} within {} (max_moves={limit})", duration_text(policy.window));
         Some((text, *last_allowed + policy.window))
     }
 

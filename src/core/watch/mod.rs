@@ -1305,8 +1305,11 @@ impl Watch {
     fn what_failed(&self, report: &Report, now: Time) -> Option<String> {
         if let Some(error) = &self.fatal {
             const CURE: &str = "Check the role's permissions and credentials";
-            let undone =
-                self.undone(report, &format!("{CURE}, then type it again."), &format!("Nothing was moved. {CURE}."));
+            let undone = self.undone(
+                report,
+                &format!("{CURE}, then type it again."),
+                &format!("Nothing more is moved. {CURE}."),
+            );
             return Some(format!("EC2 does not let eipwatch observe: {error}. {undone}"));
         }
         if self.first_read.is_none() && !self.triggers.iter().all(|trigger| self.concerns_nobody(trigger)) {
@@ -1387,8 +1390,10 @@ impl Watch {
         let Some(Command::Move { cluster: Some(name), id: Some(id), order, dry_run: false, .. }) = &self.command else {
             return None;
         };
-        let watched = self.clusters.get(name)?;
-        let address = watched.cluster.addresses.iter().find(|address| &address.id == id)?;
+        let lost =
+            || Some(format!("{name}: {id} is no longer in the cluster. Look where it is before you type it again."));
+        let Some(watched) = self.clusters.get(name) else { return lost() };
+        let Some(address) = watched.cluster.addresses.iter().find(|address| &address.id == id) else { return lost() };
         let made = watched.moves.get(id).and_then(|moves| moves.last());
         let elsewhere = watched.decisions.get(id).is_some_and(|decision| decision.why == Why::MovedElsewhere);
         let asked = order.to.as_ref().or_else(|| made.map(|made| &made.to));
@@ -1401,7 +1406,7 @@ impl Watch {
         let moved = made.is_some_and(|made| made.ok && asked == Some(&made.to));
         let text = if moved { "was moved" } else { "was NOT moved" };
         let by = if moved || elsewhere { ". Another invocation or somebody moved it meanwhile" } else { "" };
-        Some(format!("{name}: {ip} {text}{to}, but is held by {who}{by}. Type it again if it still should go there."))
+        Some(format!("{name}: {ip} {text}{to}, but is held by {who}{by}. Type it again if it should still be moved."))
     }
 
     /// The clusters that addresses name, where nothing more than addresses could be read.
@@ -1534,7 +1539,7 @@ fn notice(watched: &mut Watched, trigger: &Trigger, now: Time) {
         Trigger::Spot { instance, at, .. } => leave(instance, "spot", *at, true),
         Trigger::Lifecycle { instance, at } => leave(instance, "asg", *at, false),
         Trigger::Rebalance { instance } if watched.cluster.nodes.contains_key(instance) => {
-            watched.notes.push(format!("{instance}: EC2 recommends to rebalance: it may be taken back soon. Nothing is done until it is announced"));
+            watched.notes.push(format!("{instance}: EC2 recommends a rebalance: the instance may be taken back soon. Nothing is done until that is announced"));
         }
         _ => {}
     }
