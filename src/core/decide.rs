@@ -801,7 +801,7 @@ impl<'a> Asked<'a> {
                     ready_at.min(until),
                     self.address.public_ip
                 );
-                return Ruling { again_at: Some(ready_at), ..self.blocked(Why::MaxMoves, text, rated) };
+                return Ruling { again_at: Some(ready_at.min(until)), ..self.blocked(Why::MaxMoves, text, rated) };
             }
         }
         let text = format!("{text}: it goes to {}, the best candidate.", self.label(&one.node.id));
