@@ -180,6 +180,8 @@ pub struct AddressMemory {
     pub barred: Option<String>,
     /// Since when it has needed a rescue.
     pub rescue_since: Option<Time>,
+    /// Who holds it although no record says so, and when the first reading that showed that was asked for.
+    pub unrecorded: Option<(InstanceId, Time)>,
     /// The interface that it sits on, and since when that is known to be attached to nothing.
     pub loose_since: Option<(InterfaceId, Time)>,
     /// A command to move it.
@@ -811,7 +813,9 @@ impl<'a> Asked<'a> {
     /// Whether the nodes were last read before the last move, which may have been made for something that is so since; and from when on a
     /// reading shows it. Times in tags are whole seconds.
     fn known_before_the_move(&self, state: Option<&State>) -> Option<Time> {
-        let shown_from = last_move(state, self.question.now)? + Duration::from_secs(1);
+        let recorded = last_move(state, self.question.now).map(|at| at + Duration::from_secs(1));
+        let unrecorded = self.memory().and_then(|memory| memory.unrecorded.as_ref()).map(|(_, since)| *since);
+        let shown_from = recorded.max(unrecorded)?;
         (self.question.facts_from < shown_from).then_some(shown_from)
     }
 
@@ -917,7 +921,7 @@ impl<'a> Asked<'a> {
             let text = format!(
                 "Nothing is wrong: {who} holds {ip} and is healthy. {back} is preferred and healthy again, but {used_up}: it goes back at {until} at the earliest."
             );
-            return Some(self.blocked(Why::MaxMoves, text, rated));
+            return Some(Ruling { again_at: Some(until), ..self.blocked(Why::MaxMoves, text, rated) });
         }
         let text = format!(
             "{who} holds {ip} and is healthy, but {back} is preferred and has been healthy since {healthy_since}: it goes back."

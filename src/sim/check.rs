@@ -220,7 +220,7 @@ struct AddressTruth {
     /// The moves that its state has ever told of.
     told_ms: BTreeSet<u64>,
     /// When its state last told anew that it came from an instance.
-    left_ms: BTreeMap<Id, u64>,
+    told_left_ms: BTreeMap<Id, u64>,
 }
 
 /// Judges one cluster of a world.
@@ -426,7 +426,7 @@ impl Checker {
                         address.told_ms.extend(state.iter().flat_map(|text| told_moves_ms(text)));
                         let words = state.iter().flat_map(|text| text.split(' '));
                         let left = words.filter_map(|word| word.strip_prefix("from=")).map(|id| (Id::from(id), now_ms));
-                        address.left_ms.extend(left);
+                        address.told_left_ms.extend(left);
                     }
                     address.state.update(state, now_ms);
                     address.prefer.update(prefer, now_ms);
@@ -447,7 +447,7 @@ impl Checker {
                         waits: Steady { value: false, since_ms: now_ms },
                         counted: Vec::new(),
                         told_ms: BTreeSet::new(),
-                        left_ms: BTreeMap::new(),
+                        told_left_ms: BTreeMap::new(),
                     };
                     self.addresses.insert(id.clone(), address);
                 }
@@ -516,7 +516,7 @@ impl Checker {
         let left = |(last, at_ms): &(Option<Id>, u64)| *last == from && at_ms + SETTLING_MS + slack_ms > now_ms;
         let just_left = from.is_some() && address.taken.iter().any(left);
         let recorded_there = remembers(&address, from.as_ref()) && !recent(address.state.since_ms);
-        let just_recorded = from.as_ref().and_then(|from| address.left_ms.get(from));
+        let just_recorded = from.as_ref().and_then(|from| address.told_left_ms.get(from));
         let just_recorded = just_recorded.is_some_and(|at_ms| at_ms + SETTLING_MS + slack_ms > now_ms);
         let taken_for_stale = (just_left || just_recorded) && !recorded_there;
         // Who forges or wipes the memory of a move a moment ago has another node taken for the holder.
@@ -697,7 +697,7 @@ impl Checker {
             let remembered = address.counted.iter().filter(counts).count();
             // From probe to probe it may have become well unseen.
             let unseen_ms = slack_ms + bounds.paced_ms + bounds.interval_ms + bounds.timeout_ms;
-            let fresh = holder.as_ref().is_some_and(|node| {
+            let failed_lately = holder.as_ref().is_some_and(|node| {
                 node.condition.long(&Condition::Good, unseen_ms, now_ms)
                     // While nobody watched it may have been well for long, for all that is remembered.
                     || node.condition.value == Condition::Bad
@@ -706,7 +706,7 @@ impl Checker {
                         && now_ms.saturating_sub(node.good_until_ms) + slack_ms < bounds.stable_ms
             });
             let memory_whole = self.memory_lost_ms.max(self.brake_ended_ms) + bounds.window_ms < now_ms;
-            if remembered >= bounds.max_moves && fresh && reads_fine && memory_whole {
+            if remembered >= bounds.max_moves && failed_lately && reads_fine && memory_whole {
                 let text = format!("{who}: {remembered} moves within the window before");
                 self.object(now_ms, "ignores the brake", text);
             }

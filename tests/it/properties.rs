@@ -231,8 +231,9 @@ fn memory() -> impl Strategy<Value = AddressMemory> {
         option::of(time()),
         option::of(time()),
         option::weighted(0.1, (option::of(some_node()), any::<bool>())),
+        option::weighted(0.2, (some_node(), time())),
     )
-        .prop_map(|(state, refused, barred, rescue_since, loose_since, order)| AddressMemory {
+        .prop_map(|(state, refused, barred, rescue_since, loose_since, order, unrecorded)| AddressMemory {
             state,
             refused: refused.into_iter().map(|id| (id, "IncorrectInstanceState".to_owned())).collect(),
             barred,
@@ -240,6 +241,7 @@ fn memory() -> impl Strategy<Value = AddressMemory> {
             loose_since: loose_since.map(|since| ("eni-98".into(), since)),
             order: order.map(|(to, force)| Order { to, force }),
             first_holder: None,
+            unrecorded,
         })
 }
 

@@ -8,17 +8,17 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::core::decide::{
-    self, AddressMemory, Decision, EXTERNAL, Kind, LOOSE_FOR, Question, Ruling, Since, is_stale, remembered,
+    self, AddressMemory, Decision, EXTERNAL, Kind, LOOSE_FOR, Question, Ruling, Since, Why, is_stale, remembered,
 };
 use crate::core::log::Record;
-use crate::core::model::{AllocationId, Answer, Failure, InstanceId, InstanceState, ProbeTarget};
+use crate::core::model::{AllocationId, Answer, InstanceId, InstanceState, ProbeTarget};
 use crate::core::report::MoveReport;
 use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Taken};
 use crate::core::tags::{Check, Health, Keys, Leaving, MAX_MOVES_KEPT, State, Undrained, Verdict, plain};
 use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
 
-use super::looks::Looks;
+use super::looks::{Looks, is_hopeless};
 use super::moving::Moving;
 
 /// How far apart two reads must show a holder that we did not choose before it is adopted: another invocation may be about to record it.
@@ -80,6 +80,15 @@ pub struct Wants {
     pub starved: bool,
 }
 
+/// A move that is about to be sent.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    pub from: Option<InstanceId>,
+    pub why: Why,
+    /// Since when it has been that.
+    pub since: Time,
+}
+
 /// What a step may rely on.
 pub struct Surroundings<'a> {
     pub facts: &'a Facts,
@@ -107,10 +116,9 @@ pub struct Watched {
     pub rulings: Vec<Ruling>,
     pub decisions: BTreeMap<AllocationId, Decision>,
     pub moves: BTreeMap<AllocationId, Vec<MoveReport>>,
-    adopting: BTreeMap<AllocationId, (InstanceId, Time)>,
     logged: BTreeMap<AllocationId, Decision>,
-    /// From whom each address is about to be moved.
-    pub intended: BTreeMap<AllocationId, Option<InstanceId>>,
+    /// The moves that are about to be sent.
+    pub intended: BTreeMap<AllocationId, Intent>,
     pub notes: Vec<String>,
     /// When it is to be looked at again, its probes apart.
     wake: Option<Time>,
@@ -140,7 +148,6 @@ impl Watched {
             rulings: Vec::new(),
             decisions: BTreeMap::new(),
             moves: BTreeMap::new(),
-            adopting: BTreeMap::new(),
             logged: BTreeMap::new(),
             intended: BTreeMap::new(),
             notes: Vec::new(),
@@ -198,7 +205,8 @@ impl Watched {
         self.rule(around, &mut wants);
         self.record_health(around, &mut wants);
         self.adopt(around, &mut wants);
-        let busy = !self.moving.is_empty() || !self.adopting.is_empty() || !wants.moves.is_empty();
+        let adopting = around.writes && self.memory.values().any(|memory| memory.unrecorded.is_some());
+        let busy = !self.moving.is_empty() || adopting || !wants.moves.is_empty();
         let open = self.rulings.iter().any(|ruling| ruling.pending);
         let unsettled = self.cluster.nodes.values().any(|node| {
             node.state != Some(InstanceState::Pending)
@@ -230,8 +238,7 @@ impl Watched {
     /// Whether every address stays where it is for a reason that lasts, and nothing that is known of a node ends or begins by itself.
     fn is_lasting(&self) -> bool {
         let stays = |decision: &Decision| {
-            decision.kind == Kind::Stay
-                && matches!(decision.why, decide::Why::Healthy | decide::Why::NoCandidate | decide::Why::Outsider)
+            decision.kind == Kind::Stay && matches!(decision.why, Why::Healthy | Why::NoCandidate | Why::Outsider)
         };
         let lasts = |ruling: &Ruling| {
             let decision = &ruling.decision;
@@ -337,7 +344,7 @@ impl Watched {
                 peers_pulse,
                 read_at: read_at(id),
                 answered_at: around.facts.instances_at,
-                alarms: around.facts.alarms_at.is_some().then_some(&around.facts.alarms),
+                alarms: around.looks.alarms.asked.is_some().then_some(&around.facts.alarms),
                 alarms_failed: around.looks.alarms.given_up,
                 gone_event: memory.gone_event,
                 holder,
@@ -452,7 +459,7 @@ impl Watched {
         let now = around.now;
         let looks = &around.looks;
         // What may be read, and has not been yet, is older than any move.
-        let denied = looks.status.error.as_ref().is_some_and(|error| error.failure == Failure::NotPermitted);
+        let denied = looks.status.error.as_ref().is_some_and(is_hopeless);
         let has_alarms = self
             .cluster
             .nodes
@@ -461,10 +468,16 @@ impl Watched {
             .any(|check| matches!(check, Check::Alarm(_)));
         let statuses_from = looks.status.asked.or((!denied).then(Time::default));
         let alarms_from = looks.alarms.asked.filter(|_| has_alarms);
+        let addresses_from = looks.addresses.asked.unwrap_or(now);
         let facts_from =
             [looks.instances.asked, statuses_from, alarms_from].into_iter().flatten().min().unwrap_or_default();
         for address in &self.cluster.addresses {
             let memory = self.memory.entry(address.id.clone()).or_default();
+            let moving = self.moving.contains_key(&address.id);
+            memory.unrecorded = unrecorded(address, memory, now).filter(|_| !moving).map(|(id, ..)| {
+                let since = memory.unrecorded.as_ref().filter(|(of, _)| *of == id).map(|(_, since)| *since);
+                (id, since.unwrap_or(addresses_from))
+            });
             let gone = |id: &InstanceId| self.findings.get(id).is_some_and(|finding| finding.verdict == Verdict::Gone);
             let needs_rescue = match &address.holder {
                 Holder::Nobody => true,
@@ -527,8 +540,9 @@ impl Watched {
             let address = self.cluster.addresses.iter().find(|address| &address.id == id);
             let holder = address.and_then(|address| self.holder_now(address, now));
             let shown = address.and_then(|address| address.holder.instance());
-            if let Some(from) = self.intended.remove(id)
-                && from != holder
+            let intended = self.intended.remove(id);
+            if let Some(Intent { from, .. }) = &intended
+                && *from != holder
                 && from.as_ref() != shown
                 && let Some(address) = address
             {
@@ -546,7 +560,8 @@ impl Watched {
             self.tell_decision(id, &ruling.decision, now, wants);
             self.note_decision(id, &ruling.decision);
             if let Some(plan) = ruling.plan.as_ref().filter(|_| around.writes && !self.hold) {
-                self.intended.insert(id.clone(), plan.from.clone());
+                let since = intended.filter(|before| before.why == plan.why).map_or(now, |before| before.since);
+                self.intended.insert(id.clone(), Intent { from: plan.from.clone(), why: plan.why, since });
                 wants.moves.push(id.clone());
             }
         }
@@ -555,7 +570,7 @@ impl Watched {
 
     fn tell_decision(&mut self, id: &AllocationId, decision: &Decision, now: Time, wants: &mut Wants) {
         let last = self.logged.get(id);
-        let well = || decision.kind == Kind::Stay && decision.why == decide::Why::Healthy;
+        let well = || decision.kind == Kind::Stay && decision.why == Why::Healthy;
         let known = last.map_or_else(well, |last| same(last, decision));
         if !known {
             wants.log.push(Record::Decision {
@@ -574,7 +589,7 @@ impl Watched {
         let last = self.decisions.get(id);
         let keep = decision.kind == Kind::Stay
             && last.is_some_and(|last| match last.kind {
-                Kind::Stay => last.why == decide::Why::MovedElsewhere,
+                Kind::Stay => last.why == Why::MovedElsewhere,
                 Kind::Move => self.moves.contains_key(id),
                 Kind::Blocked => true,
             });
@@ -671,46 +686,23 @@ impl Watched {
 
     /// A holder that somebody else chose is taken as it is, and remembered.
     fn adopt(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
+        if !around.writes {
+            return;
+        }
         let now = around.now;
         let asked = around.looks.addresses.asked;
         for address in &self.cluster.addresses {
-            let memory = self.memory.entry(address.id.clone()).or_default();
-            let Holder::Node(id) = &address.holder else {
-                self.adopting.remove(&address.id);
-                continue;
-            };
-            let before = match remembered(address, Some(memory)) {
-                Some(state) => Some((state.holder.clone(), state.moves.clone()))
-                    .filter(|_| !is_stale(&address.holder, Some(state), now)),
-                // No tag says who held it before, but this invocation has seen it.
-                None => Some((memory.first_holder.get_or_insert_with(|| id.clone()).clone(), Vec::new())),
-            };
-            let other = before.filter(|(before, _)| before != id);
-            let moving = self.moving.contains_key(&address.id);
-            let Some((from, mut moves)) = other.filter(|_| !moving && around.writes) else {
-                self.adopting.remove(&address.id);
-                continue;
-            };
-            let first = match self.adopting.get(&address.id) {
-                Some((of, first)) if of == id => *first,
-                _ => {
-                    self.adopting.insert(address.id.clone(), (id.clone(), now));
-                    now
-                }
-            };
+            let Some(memory) = self.memory.get_mut(&address.id) else { continue };
+            let Some((_, first)) = memory.unrecorded else { continue };
             if asked.is_none_or(|asked| asked < first + ADOPT_AFTER) {
                 around.looks.want_addresses((first + ADOPT_AFTER).max(now));
                 continue;
             }
-            self.adopting.remove(&address.id);
+            let Some((holder, from, mut moves)) = unrecorded(address, memory, now) else { continue };
+            memory.unrecorded = None;
             push_move(&mut moves, now);
-            let adopted = State {
-                holder: id.clone(),
-                since: now.whole_second(),
-                from: Some(from),
-                why: EXTERNAL.to_owned(),
-                moves,
-            };
+            let adopted =
+                State { holder, since: now.whole_second(), from: Some(from), why: EXTERNAL.to_owned(), moves };
             memory.state = Some(adopted.clone());
             wants.states.push((address.id.clone(), adopted));
             self.dirty = true;
@@ -782,13 +774,29 @@ pub fn moved_elsewhere(ip: Ipv4Addr, who: &str) -> Decision {
     Decision {
         kind: Kind::Stay,
         to: None,
-        why: decide::Why::MovedElsewhere,
+        why: Why::MovedElsewhere,
         text: format!(
             "{ip} is now held by {who}: another invocation or somebody moved it meanwhile. The decision to move it is dropped."
         ),
         vetoes: Vec::new(),
         would: None,
     }
+}
+
+/// A holder that no record names: who it is, who held it before, and the moves on record.
+fn unrecorded(
+    address: &ClusterAddress,
+    memory: &mut AddressMemory,
+    now: Time,
+) -> Option<(InstanceId, InstanceId, Vec<Time>)> {
+    let Holder::Node(id) = &address.holder else { return None };
+    let (before, moves) = match remembered(address, Some(memory)) {
+        Some(state) if is_stale(&address.holder, Some(state), now) => return None,
+        Some(state) => (state.holder.clone(), state.moves.clone()),
+        // No tag says who held it before, but this invocation has seen it.
+        None => (memory.first_holder.get_or_insert_with(|| id.clone()).clone(), Vec::new()),
+    };
+    (before != *id).then(|| (id.clone(), before, moves))
 }
 
 fn back_from_doubt(before: Option<Verdict>, now: Verdict) -> bool {

@@ -142,7 +142,9 @@ pub struct Looks {
     pub stray_ids: BTreeSet<InstanceId>,
     /// Alarms that checks name.
     pub alarm_names: BTreeSet<String>,
+    /// What is left to be read of them, and when the first part was asked for.
     alarm_chunks: Vec<Vec<String>>,
+    alarms_from: Option<Time>,
     interface_ids: BTreeSet<InterfaceId>,
     repeat: bool,
     urgent: bool,
@@ -178,6 +180,7 @@ impl Looks {
             stray_ids: BTreeSet::new(),
             alarm_names: BTreeSet::new(),
             alarm_chunks: Vec::new(),
+            alarms_from: None,
             interface_ids: BTreeSet::new(),
             repeat,
             urgent: false,
@@ -325,6 +328,7 @@ impl Looks {
             if self.alarm_chunks.is_empty() {
                 let names: Vec<String> = self.alarm_names.iter().cloned().collect();
                 self.alarm_chunks = names.chunks(MAX_IDS).map(<[String]>::to_vec).collect();
+                self.alarms_from = Some(now);
             }
             if let Some(chunk) = self.alarm_chunks.last() {
                 ask(&mut self.alarms, Look::Alarms(chunk.clone()), &mut asks);
@@ -399,6 +403,7 @@ impl Looks {
             optional(&mut self.status, answer, asked, facts, now, (self.repeat.then_some(STATUS_EVERY), GIVEN_UP_FOR))
         } else if let Some(asked) = self.alarms.take(id) {
             let ok = answer.is_ok();
+            let before = self.alarms.asked;
             let outcome = optional(
                 &mut self.alarms,
                 answer,
@@ -409,7 +414,10 @@ impl Looks {
             );
             if ok {
                 self.alarm_chunks.pop();
-                if !self.alarm_chunks.is_empty() {
+                // One part tells of no other: what is known of alarms is as old as the oldest of them.
+                let whole = self.alarm_chunks.is_empty();
+                self.alarms.asked = if whole { self.alarms_from } else { before };
+                if !whole {
                     self.alarms.want(now);
                 }
             }
@@ -575,7 +583,7 @@ fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Durat
 }
 
 /// Whether it is of no use to try the same again.
-fn is_hopeless(error: &CloudError) -> bool {
+pub fn is_hopeless(error: &CloudError) -> bool {
     matches!(error.failure, Failure::NotPermitted | Failure::Invalid | Failure::TargetUnusable | Failure::AddressGone)
 }
 

@@ -900,8 +900,7 @@ impl Watch {
             return;
         }
         while self.tokens > 0 {
-            if self.wanted.first().is_some_and(|(planned, ..)| *planned) && !self.looks.addresses_read_again() {
-                // Somebody holds it: it is read again, and the private address that it is to go to. A rescue is not held up for that.
+            if !self.next_is_read(now) {
                 if !self.looks.addresses.busy() {
                     self.looks.want_addresses(now);
                 }
@@ -915,6 +914,26 @@ impl Watch {
             }
             self.clusters.insert(name, watched);
         }
+    }
+
+    /// Whether addresses were read as late as the next move asks for.
+    fn next_is_read(&self, now: Time) -> bool {
+        let Some((planned, id, name)) = self.wanted.first() else { return true };
+        // Somebody holds it: it is read again, and the private address that it is to go to. A rescue is not held up for that.
+        if *planned && !self.looks.addresses_read_again() {
+            return false;
+        }
+        let Some(watched) = self.clusters.get(name) else { return true };
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        // A pause that is over may have been made longer in its last moments.
+        let paused_until = address.and_then(|address| match address.mode {
+            AddressMode::Manual { until } => until.filter(|until| *until <= now),
+            AddressMode::Auto => None,
+        });
+        // Watches that race for a last resort need not choose alike: who comes later sees where it went.
+        let resort = watched.intended.get(id).filter(|intent| intent.why == Why::LastResort);
+        let read_since = paused_until.max(resort.map(|intent| intent.since));
+        read_since.is_none_or(|since| self.looks.addresses.asked.is_some_and(|asked| asked >= since))
     }
 
     fn launch(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) -> bool {
@@ -1244,16 +1263,21 @@ impl Watch {
             }
             self.clusters.insert(name, watched);
         }
-        let unanswered = self.doing.values().filter_map(|(_, _, doing)| match doing {
-            Doing::Tag(write) if write.is_ordered() => Some(write.clone()),
+        let sent = self.doing.values().filter_map(|(_, _, doing)| match doing {
+            Doing::Tag(write) if write.is_ordered() => Some((write.clone(), true)),
             _ => None,
         });
-        let unanswered: Vec<TagWrite> = unanswered.collect();
-        for write in std::mem::take(&mut self.tags).into_iter().map(|(_, write)| write).chain(unanswered) {
+        let sent: Vec<(TagWrite, bool)> = sent.collect();
+        for (write, sent) in std::mem::take(&mut self.tags).into_iter().map(|(_, write)| (write, false)).chain(sent) {
+            let (known, what) = if sent {
+                (", as far as is known", "may be written: it had no answer when")
+            } else {
+                ("", "was not written:")
+            };
             for resource in &write.resources {
-                let text = format!("{} on {resource} was not written: the invocation's time was up", write.key);
+                let text = format!("{} on {resource} {what} the invocation's time was up", write.key);
                 if write.is_ordered() && self.failure.is_none() {
-                    self.failure = Some(format!("{}: {text}. Nothing was moved.", self.not_done()));
+                    self.failure = Some(format!("{}{known}: {text}. Nothing was moved.", self.not_done()));
                 }
                 self.problems.insert(text);
             }

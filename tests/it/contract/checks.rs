@@ -1,7 +1,7 @@
 //! Every check, and what it makes of holders and candidates.
 
 use eipwatch::core::tags::Verdict;
-use eipwatch::embedded::ec2::{AlarmState, Api, Check, CheckKind};
+use eipwatch::embedded::ec2::{Alarm, AlarmState, Api, Check, CheckKind};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, SERVES};
 
@@ -376,6 +376,23 @@ fn alarm_that_cannot_be_read_tells_nothing() {
         let told = scene.sweep();
         assert_eq!(scene.holder(0), "B", "{code}: {}", told.text());
     }
+}
+
+/// `alarm`: those that do not fit into one call are waited for, too, before a node is a candidate.
+#[test]
+fn alarms_beyond_the_first_hundred_are_waited_for() {
+    let mut scene = Scene::new(1, 102);
+    for n in 0..102 {
+        scene.tag_node(n, "check", &format!("http:8080/health alarm:load-{n:03}"));
+        let (name, instances, now_ms) = (format!("load-{n:03}"), vec![scene.node(n)], scene.epoch_ms());
+        let state = if n == B { AlarmState::Alarm } else { AlarmState::Ok };
+        scene.ec2.set_alarm(Alarm { name, state, instances }, now_ms);
+    }
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 900, max_ms: 900 }).on(Api::DescribeAlarms));
+    scene.stop_node(A);
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-gone to C", "C");
+    assert!(!told.problems().contains("no such alarm"), "{}", told.problems());
 }
 
 /// Per-node checks replace the cluster's for that node.

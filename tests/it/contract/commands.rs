@@ -140,7 +140,23 @@ fn a_pause_that_was_not_written_in_time_has_failed() {
     scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 30_000, max_ms: 30_000 }).on(Api::CreateTags));
     let told = scene.send(&json!({"action": "pause", "cluster": "web"}));
     let error = told.report.error.as_deref().unwrap_or_default();
-    assert!(!told.report.ok && error.starts_with("web was NOT paused: eipwatch:mode on "), "{error}");
+    assert!(!told.report.ok && error.starts_with("web was NOT paused, as far as is known: "), "{error}");
+    assert!(error.contains("may be written: it had no answer when the invocation's time was up"), "{error}");
+}
+
+/// A `move` whose address leaves the cluster meanwhile has not been carried out.
+#[test]
+fn a_move_of_an_address_that_leaves_the_cluster_meanwhile_has_failed() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 1_000, max_ms: 1_000 }).on(Api::DescribeAddresses));
+    scene.after(1_100, |scene| {
+        let address = scene.address(0);
+        scene.world.untag(&address, "cluster");
+    });
+    let told = scene.send(&json!({"action": "move", "cluster": "web"}));
+    let error = told.report.error.as_deref().unwrap_or_default();
+    assert!(!told.report.ok && error.contains("is no longer in the cluster"), "{error}");
+    scene.unmoved();
 }
 
 /// An instance outside the cluster is left alone by every sweep, but a command takes the address back from it.
@@ -337,6 +353,19 @@ fn pause_for_a_while_ends_by_itself() {
     let moved_ms = scene.moved_after_ms(&told);
     assert!((29_000..=31_000).contains(&moved_ms), "{moved_ms} ms");
     assert_eq!(told.address(0).mode, "auto");
+}
+
+/// A pause that is made longer in its last moments goes on: whether it is over is read after its end.
+#[test]
+fn a_pause_that_is_made_longer_in_time_goes_on() {
+    let mut scene = Scene::pair();
+    scene.stop_node(A);
+    let (until, later) = (scene.time_in(11), scene.time_in(60));
+    scene.tag_address(0, "mode", &format!("manual until={until}"));
+    // The last reading before the end is asked for after 10 s.
+    scene.after(10_900, move |scene| scene.tag_address(0, "mode", &format!("manual until={later}")));
+    scene.watch(30);
+    scene.unmoved();
 }
 
 /// Names that are missing are asked for, with what there is.

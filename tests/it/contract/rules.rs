@@ -307,6 +307,28 @@ fn rule_5_a_failback_waits_for_the_brake() {
     scene.ends(&told, "blocked max-moves", "B");
 }
 
+/// Rule 5: the brake ends when its text says so, not with the next reading.
+#[test]
+fn rule_5_the_brake_ends_on_time() {
+    for failback in [false, true] {
+        // Heartbeats alone: nothing but readings every 5 s would have it looked at again.
+        let mut scene = Scene::beating(2, "heartbeat");
+        scene.agent(A).alive = failback;
+        scene.pass(30_000);
+        let policy = if failback { "failback=auto stable=20s" } else { "stable=10m" };
+        scene.tag_address(0, "policy", &format!("{policy} max_moves=1 window=1m"));
+        scene.tag_node(B, "priority", "200");
+        let (a, b, moved) = (scene.node(A), scene.node(B), scene.time_in(-47));
+        let since = scene.time_in(-600);
+        let state = format!("holder={a} since={since} from={b} why=holder-unhealthy moves={moved}");
+        scene.tag_address(0, "state", &state);
+        let told = scene.watch(30);
+        scene.ends(&told, if failback { "move failback to B" } else { "move holder-unhealthy to B" }, "B");
+        let moved_ms = scene.moved_after_ms(&told);
+        assert!((13_000..13_500).contains(&moved_ms), "{moved_ms} ms");
+    }
+}
+
 /// Rule 5: moves that are older than the window do not count.
 #[test]
 fn rule_5_old_moves_do_not_count() {
@@ -705,6 +727,37 @@ fn rule_8_what_was_asked_before_a_move_by_others_tells_nothing_of_the_time_after
     }
 }
 
+/// Rule 8: nor is it left for what was read before a move that nobody has written down yet.
+#[test]
+fn rule_8_what_was_read_before_a_move_by_others_counts_no_more_before_it_is_on_record_either() {
+    let mut scene = Scene::seasoned(2, 3);
+    scene.remember(1, A, None, "no-holder", 600);
+    scene.tag_node(B, "mode", "drain");
+    // Nodes are read every 5 s. The other address's holder fails, and so addresses are read before that.
+    scene.after(6_000, |scene| {
+        scene.tag_node(B, "mode", "active");
+        scene.by_hand(1, Some(B));
+        scene.refuse(A);
+    });
+    scene.watch(9);
+    let moves = scene.world.moves(&scene.address(1));
+    assert_eq!(moves.into_iter().map(|(_, to)| to).collect::<Vec<_>>(), [Some(B)]);
+}
+
+/// Rule 8: a last resort is read again before it is sent: who has it meanwhile keeps it.
+#[test]
+fn rule_8_a_last_resort_takes_the_address_from_nobody() {
+    let mut scene = Scene::pair();
+    scene.refuse(A);
+    scene.refuse(B);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 200, max_ms: 200 }).on(Api::DescribeAddresses));
+    // EC2 looks after 10.8 s, and its answer is there 100 ms later.
+    scene.after(8_000, |scene| scene.by_hand(0, None));
+    scene.after(10_850, |scene| scene.by_hand(0, Some(B)));
+    let told = scene.watch(14);
+    assert_eq!(scene.been(), [None, Some(B)], "{}", told.text());
+}
+
 /// Rule 8, rule 12: nor is it left for what was read before the move and cannot be read for a while: that is tried again before it counts.
 #[test]
 fn rule_8_what_was_read_before_a_move_is_tried_again_before_it_counts() {
@@ -801,13 +854,15 @@ fn rule_9_no_failback_before_it_is_known_whether_the_preferred_node_leaves() {
 /// Rule 9: what may not be read at all is not waited for.
 #[test]
 fn rule_9_a_failback_goes_on_where_status_checks_may_not_be_read() {
-    let mut scene = Scene::pair();
-    scene.tag_address(0, "policy", "failback=auto stable=0s");
-    scene.tag_node(B, "priority", "200");
-    scene.remember(0, A, Some(B), "holder-leaving", 5);
-    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::DescribeInstanceStatus));
-    let told = scene.watch(30);
-    scene.ends(&told, "move failback to B", "B");
+    for code in ["UnauthorizedOperation", "InvalidParameterValue"] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "policy", "failback=auto stable=0s");
+        scene.tag_node(B, "priority", "200");
+        scene.remember(0, A, Some(B), "holder-leaving", 5);
+        scene.ec2.faults_mut().push(Rule::error(code).on(Api::DescribeInstanceStatus));
+        let told = scene.watch(30);
+        scene.ends(&told, "move failback to B", "B");
+    }
 }
 
 /// Rule 9: a move to the same node as the last, from nobody again, is a move of its own: `stable` counts from it.

@@ -32,6 +32,29 @@ fn a_failing_read_that_can_be_done_without_holds_up_nothing() {
     }
 }
 
+/// What only a rescue needs to know, and could not be read for 2 s, is asked for again soon.
+#[test]
+fn a_rescue_waits_a_second_for_another_try() {
+    // A holder without its tag, that is gone.
+    let mut scene = Scene::pair();
+    scene.remember(0, A, None, "no-holder", 600);
+    scene.untag_node(A, "cluster");
+    scene.stop_node(A);
+    let (a, from_ms) = (scene.node(A), scene.epoch_ms());
+    let rule = Rule::error("InternalError").on(Api::DescribeInstances).naming(&a);
+    scene.ec2.faults_mut().push(rule.between(from_ms, from_ms + 2_000));
+    let told = scene.sweep();
+    assert!(scene.moved_after_ms(&told) < 5_000 && scene.holder(0) == "B", "{}", told.text());
+    // An interface that is attached to nothing, and counts after 10 s.
+    let mut scene = Scene::pair();
+    scene.loose(0);
+    let from_ms = scene.epoch_ms() + 9_000;
+    let rule = Rule::error("InternalError").on(Api::DescribeNetworkInterfaces);
+    scene.ec2.faults_mut().push(rule.between(from_ms, from_ms + 3_000));
+    let told = scene.sweep();
+    assert!(scene.moved_after_ms(&told) < 15_000 && scene.holder(0) == "A", "{}", told.text());
+}
+
 /// DescribeInstanceStatus down: the sweep goes on without it, and says so.
 #[test]
 fn describe_instance_status_down_is_a_problem_only() {
