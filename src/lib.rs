@@ -72,8 +72,8 @@
 //! | rule | where |
 //! | --- | --- |
 //! | which payload is what | `Kind::of` and `EVENT_TYPES` in `core/event.rs` |
-//! | which clusters an event concerns | `concerns` in `core/watch/mod.rs` |
-//! | what an event announces of a node (gone, leaving) | `notice` in `core/watch/mod.rs`; for how long it counts, `core/verdict.rs` |
+//! | which clusters an event concerns | `concerns` in `core/watch/scope.rs` |
+//! | what an event announces of a node (gone, leaving) | `notice` in `core/watch/scope.rs`; for how long it counts, `core/verdict.rs` |
 //! | tag values, defaults, ranges | `core/tags.rs`, [`core::policy::KEYS`] |
 //! | which check and policy serve where several addresses differ | `core/snapshot.rs` |
 //! | which private address is free for an Elastic IP | `Node::slot_for` and [`core::snapshot::Taken`] in `core/snapshot.rs` |
@@ -90,13 +90,13 @@
 //! | settling: a read that is older than the last move | [`core::decide::is_stale`] |
 //! | outsiders, interfaces attached to nothing | `Holder` in `core/snapshot.rs`, `rule_auto` in `core/decide.rs` |
 //! | adoption of a holder that somebody else chose | `adopt` in `core/watch/cluster.rs` |
-//! | when health and state are written | `record_health` in `core/watch/cluster.rs`, `arrived` in `core/watch/mod.rs` |
+//! | when health and state are written | `record_health` in `core/watch/cluster.rs`, `arrived` in `core/watch/moves.rs` |
 //! | the pace of reads, retries of reads, a zone's disruption | `core/watch/looks.rs` |
-//! | the pace of moves, a fresh read before each | `launch_moves` in `core/watch/mod.rs` |
+//! | the pace of moves, a fresh read before each | `launch_moves` and `next_is_read` in `core/watch/moves.rs` |
 //! | verification, and when a move is sent again | `core/watch/moving.rs` |
-//! | retries of tags | `tagged` in `core/watch/mod.rs` |
+//! | retries of tags | `tagged` in `core/watch/tagging.rs` |
 //! | what a command names and refuses | `core/watch/command.rs`; of `move`, `rule_order` in `core/decide.rs` |
-//! | when an invocation has failed | `what_failed` in `core/watch/mod.rs`, `judge` in `lambda.rs` |
+//! | when an invocation has failed | `what_failed` in `core/watch/answer.rs`, `judge` in `lambda.rs` |
 //! | AWS's error codes | [`core::model::CloudError::from_code`] |
 //! | how a probe is kept within bounds | `probe.rs` |
 //!
@@ -119,7 +119,7 @@
 //! [`core::snapshot::Facts`], asked for in `core/watch/looks.rs`, answered in `aws` and [`embedded::seam`]; then its arm in [`core::verdict::judge`].
 //!
 //! **An event.** A [`core::event::Trigger`], a row of `EVENT_TYPES` and its reader in `core/event.rs`; whom it concerns and what it announces, `concerns` and
-//! `notice` in `core/watch/mod.rs`; a sample in `events/`, and the rule that sends it in `infra/`. It must not move anything by itself: what EC2 shows decides.
+//! `notice` in `core/watch/scope.rs`; a sample in `events/`, and the rule that sends it in `infra/`. It must not move anything by itself: what EC2 shows decides.
 //!
 //! **A command.** A [`core::event::Command`] and a row of `ACTIONS` in `core/event.rs`; what it names and writes in `core/watch/command.rs`; a sample in `events/`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]

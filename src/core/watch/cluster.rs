@@ -810,7 +810,8 @@ fn same(one: &Decision, other: &Decision) -> bool {
 }
 
 fn aim(node: &Node, memory: &mut NodeMemory, policy: &crate::core::policy::Policy) {
-    let remembered = node.health.as_ref().map(|health| health.verdict);
+    let of_this_life = node.health.as_ref().filter(|health| node.in_this_life(health.since));
+    let remembered = of_this_life.map(|health| health.verdict);
     memory.probes.retain(|check, _| node.checks.contains(check));
     for check in node.checks.iter() {
         let Check::Probe { scheme, port, path } = check else { continue };

@@ -276,10 +276,9 @@ impl Looks {
         if self.urgent { BACKOFF_MAX_URGENT } else { BACKOFF_MAX }
     }
 
-    /// Whether nothing is being asked, and nothing has to be before a sweep may end.
-    pub fn quiet(&self, now: Time) -> bool {
-        let rests =
-            |routine: &Routine, later: bool| !routine.busy() && routine.due.is_none_or(|due| later && due > now);
+    /// Whether nothing is being asked, and nothing has to be before a sweep may end. What is due has been asked for.
+    pub fn quiet(&self) -> bool {
+        let rests = |routine: &Routine, later: bool| !routine.busy() && (later || routine.due.is_none());
         let later = |routine: &Routine| self.repeat && routine.error.is_none();
         let needed = [&self.addresses, &self.instances, &self.interfaces, &self.strays];
         // What is given up of these is tried again if the sweep goes on, and not waited for.

@@ -6,46 +6,40 @@
 //! Architecture invariant: there is no second way to a move. Whatever woke the watch only widens the scope, adds a notice or an order;
 //! what moves is what [`super::decide`] says of the clusters as EC2 shows them.
 
+mod answer;
 mod cluster;
 mod command;
 mod looks;
+mod moves;
 mod moving;
+mod scope;
+mod tagging;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::decide::{self, Kind, Why, remembered};
 use super::event::{BadRequest, Shard, Trigger};
 use super::log::{Before, Record};
 use super::model::{Act, AllocationId, Answer, CloudError, ClusterName, Failure, InstanceId, Look, ProbeTarget, Seen};
-use super::report::{AddressReport, ClusterReport, Effort, NodeReport, Report};
-use super::snapshot::{self, Facts, Holder, Reservation, Slot, Taken};
-use super::tags::{AddressMode, Check, Health, Keys, NodeMode, State, Verdict};
+use super::report::{Effort, Report};
+use super::snapshot::{self, Facts, Reservation, Slot, Taken};
+use super::tags::{Check, Keys};
 use super::time::Time;
 
-use cluster::{Surroundings, Watched, push_move};
+use cluster::{Surroundings, Watched};
 use command::Command;
-use looks::{BACKOFF_MAX, Looks, Outcome, backoff};
-use moving::{MAX_TRIES, Moving, NODES_BEFORE_MOVE, Phase, Progress, READ_BEFORE_MOVE};
+use looks::{Looks, Outcome};
+use moving::Phase;
+use tagging::{Purpose, TagWrite};
 
 pub use cluster::{ADOPT_AFTER, NOTICE_BELIEVED};
 pub use looks::{ROUND, STATUS_EVERY};
+pub use moves::{ASSOCIATE_BURST, ASSOCIATE_PER_SECOND};
 pub use moving::VERIFY_FOR;
+pub use tagging::{MAX_RESOURCES, MAX_TAG_TRIES, MAX_TAGGING};
 
 /// The most probes on their way at once: the function has 1,024 descriptors.
 pub const MAX_PROBES: usize = 600;
-/// AssociateAddress: how many at once, and how many a second after that (EC2's own throttle, per account and Region).
-pub const ASSOCIATE_BURST: u32 = 50;
-/// See [`ASSOCIATE_BURST`].
-pub const ASSOCIATE_PER_SECOND: u32 = 5;
-/// How many CreateTags are on their way at once.
-pub const MAX_TAGGING: usize = 10;
-/// How often a tag is tried.
-pub const MAX_TAG_TRIES: u32 = 6;
-/// How many resources one CreateTags names.
-pub const MAX_RESOURCES: usize = 50;
-/// What whoever gave a command is told to do while EC2 shows nothing.
-const ONCE_IT_ANSWERS: &str = "Type it again once EC2 answers.";
 
 /// What the environment sets.
 #[derive(Clone, Debug)]
@@ -99,67 +93,6 @@ pub enum Ending {
     Report(Report),
     /// It asked for what does not exist, as only EC2 could show.
     BadRequest(BadRequest),
-}
-
-#[derive(Clone)]
-struct TagWrite {
-    resources: Vec<String>,
-    key: String,
-    value: String,
-    tries: u32,
-    of: Vec<Purpose>,
-}
-
-impl TagWrite {
-    /// Whether a command is not carried out without it.
-    fn is_ordered(&self) -> bool {
-        self.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_)))
-    }
-
-    /// Takes out the resources that carry the tag already.
-    fn written(&mut self, facts: &Facts) -> Option<TagWrite> {
-        let (key, value) = (self.key.clone(), self.value.clone());
-        self.take_out(|resource, _| facts.shows_tag(resource, &key, &value))
-    }
-
-    /// Takes out what others have written over since it was decided on: it is decided afresh.
-    fn outdated(
-        &mut self,
-        facts: &Facts,
-        newest: impl Fn(&ClusterName, &AllocationId) -> Option<Time>,
-    ) -> Option<TagWrite> {
-        let key = self.key.clone();
-        self.take_out(|resource, of| match of {
-            Purpose::Health(.., before) => facts.tag(resource, &key) != before.as_ref(),
-            Purpose::State(name, id, state) => newest(name, id).is_some_and(|newest| newest > state.since),
-            Purpose::Command | Purpose::Force(_) => false,
-        })
-    }
-
-    fn take_out(&mut self, which: impl Fn(&str, &Purpose) -> bool) -> Option<TagWrite> {
-        let mut all = self.resources.iter().zip(&self.of);
-        if !all.any(|(resource, of)| which(resource, of)) {
-            return None;
-        }
-        let all = std::mem::take(&mut self.resources).into_iter().zip(std::mem::take(&mut self.of));
-        let (out, left): (Vec<_>, Vec<_>) = all.partition(|(resource, of): &(String, Purpose)| which(resource, of));
-        (self.resources, self.of) = left.into_iter().unzip();
-        let (resources, of): (Vec<_>, Vec<_>) = out.into_iter().unzip();
-        let (key, value, tries) = (self.key.clone(), self.value.clone(), self.tries);
-        Some(TagWrite { resources, key, value, tries, of })
-    }
-}
-
-/// What a tag is written for; one for each resource.
-#[derive(Clone)]
-enum Purpose {
-    /// With what stood there when it was decided on.
-    Health(ClusterName, InstanceId, Health, Option<String>),
-    State(ClusterName, AllocationId, State),
-    /// A command's own: the invocation has failed if it cannot be written.
-    Command,
-    /// The mode of an address that is about to be moved by force.
-    Force(AllocationId),
 }
 
 #[derive(Clone)]
@@ -279,19 +212,6 @@ impl Watch {
         this
     }
 
-    /// A tag event that can't change anything: not worth a single call.
-    fn concerns_nobody(&self, trigger: &Trigger) -> bool {
-        let Trigger::Tag { resource, changed, tags } = trigger else { return false };
-        let keys = &self.settings.keys;
-        let configured = changed.iter().any(|key| keys.is_configuration(key));
-        let beat = changed.iter().any(|key| key == &keys.heartbeat)
-            && tags
-                .get(&keys.heartbeat)
-                .and_then(|text| super::tags::Heartbeat::parse(text).ok())
-                .is_some_and(|beat| beat.status != super::tags::BeatStatus::Ok);
-        matches!(resource, super::event::TaggedResource::Other) || !(configured || beat)
-    }
-
     /// Whether it has ended.
     pub fn ending(&self) -> Option<&Ending> {
         self.ending.as_ref()
@@ -409,7 +329,7 @@ impl Watch {
             && self.wanted.is_empty()
             && self.doing.is_empty()
             && self.tags.is_empty()
-            && self.looks.quiet(now)
+            && self.looks.quiet()
         {
             self.finish(now);
         }
@@ -539,7 +459,7 @@ impl Watch {
                 None => {
                     let mut watched = Watched::new(cluster);
                     for trigger in &self.triggers {
-                        notice(&mut watched, trigger, now);
+                        scope::notice(&mut watched, trigger, now);
                     }
                     if let Some(command) = &self.command {
                         command.apply(&mut watched);
@@ -559,10 +479,7 @@ impl Watch {
         self.looks.want_strays(strays, now);
         if first && let Some(command) = &mut self.command {
             for (resource, key, value) in command.writes(now) {
-                self.tags.push((
-                    now,
-                    TagWrite { resources: vec![resource], key, value, tries: 0, of: vec![Purpose::Command] },
-                ));
+                self.tags.push((now, TagWrite::new(resource, key, value, Purpose::Command)));
             }
             if !self.tags.is_empty() {
                 for watched in self.clusters.values_mut() {
@@ -570,18 +487,6 @@ impl Watch {
                 }
             }
         }
-    }
-
-    fn in_scope(&self, cluster: &snapshot::Cluster) -> bool {
-        let shard_of = |trigger: &Trigger| match trigger {
-            Trigger::Schedule { shard: Some(shard) } => Some(*shard),
-            _ => self.settings.shard,
-        };
-        let command = self.command.as_ref();
-        self.triggers.iter().any(|trigger| {
-            shard_of(trigger).is_none_or(|shard| shard.covers(&cluster.name))
-                && concerns(trigger, command, cluster, &self.settings.keys)
-        })
     }
 
     /// `turn`: the clusters whose probes have waited for others to end, and may be made now.
@@ -606,7 +511,7 @@ impl Watch {
             }
         }
         let taken = Taken::new(&self.occupancy, Some(&self.reserved));
-        let mut states = Vec::new();
+        let (mut healths, mut states) = (Vec::new(), Vec::new());
         for name in due {
             let Some(watched) = self.clusters.get_mut(&name) else { continue };
             let its_turn = turn.contains(&name);
@@ -630,29 +535,7 @@ impl Watch {
                 self.probes.insert(id, (name.clone(), node, check));
                 self.out.push(Effect::Probe(id, target));
             }
-            for (node, value, health) in wants.health {
-                let shared = watched.cluster.nodes.get(&node).is_some_and(|node| node.shared);
-                let key = self.settings.keys.health_of(shared.then_some(&name));
-                let before = self.facts.tag(node.as_str(), &key).cloned();
-                let purpose = Purpose::Health(name.clone(), node.clone(), health, before);
-                let same = self.tags.iter_mut().find(|(at, write)| {
-                    *at <= now
-                        && write.tries == 0
-                        && write.key == key
-                        && write.value == value
-                        && write.resources.len() < MAX_RESOURCES
-                });
-                match same {
-                    Some((_, write)) => {
-                        write.resources.push(node.to_string());
-                        write.of.push(purpose);
-                    }
-                    None => self.tags.push((
-                        now,
-                        TagWrite { resources: vec![node.to_string()], key, value, tries: 0, of: vec![purpose] },
-                    )),
-                }
-            }
+            healths.extend(wants.health.into_iter().map(|(node, value, health)| (name.clone(), node, value, health)));
             states.extend(wants.states.into_iter().map(|(address, state)| (name.clone(), address, state)));
             self.wanted.retain(|(_, _, of)| of != &name);
             for address in wants.moves {
@@ -686,6 +569,9 @@ impl Watch {
                 self.starved.insert((since, name));
             }
         }
+        for (name, node, value, health) in healths {
+            self.record_health(&name, &node, value, health, now);
+        }
         for (name, address, state) in states {
             self.record_state(&name, &address, state, now);
         }
@@ -693,424 +579,6 @@ impl Watch {
             self.ask_if_allowed(now);
         }
         self.looks.set_urgent(!self.wanted.is_empty() || self.moves_open > 0);
-    }
-
-    /// What the newest reading says of the moves on their way.
-    fn progress_moves(&mut self, watched: &mut Watched, now: Time) {
-        let asked = self.looks.addresses.asked_id;
-        let ids: Vec<AllocationId> = watched.moving.keys().cloned().collect();
-        for id in ids {
-            let shown = watched
-                .cluster
-                .addresses
-                .iter()
-                .find(|address| address.id == id)
-                .map_or(Holder::Nobody, |address| address.holder.clone());
-            let Some(moving) = watched.moving.get_mut(&id) else { continue };
-            match moving.phase.clone() {
-                Phase::Looking { .. } => match moving.seen(&shown, asked, now) {
-                    Progress::LookAt(at) => {
-                        self.looks.want_addresses(at.max(now));
-                        if let Phase::Looking { until, .. } = moving.phase {
-                            self.timers.insert((until, watched.cluster.name.clone()));
-                        }
-                    }
-                    Progress::Arrived => self.arrived(watched, &id, now),
-                    Progress::Again(at) => {
-                        moving.phase = Phase::Waiting { not_before: at };
-                        self.timers.insert((at, watched.cluster.name.clone()));
-                    }
-                    Progress::Never => {
-                        let error = moving.never(&watched.cluster.holder_text(&shown));
-                        self.ended(watched, &id, Some(error), false, now);
-                    }
-                    Progress::Elsewhere => self.moved_elsewhere(watched, &id, &shown, now),
-                },
-                Phase::Waiting { .. } if self.stopped => {
-                    let error = moving.error.clone().map_or_else(String::new, |error| format!(" ({error})"));
-                    let error = format!("the watch was stopped before the move was sent again{error}");
-                    self.ended(watched, &id, Some(error), false, now);
-                }
-                Phase::Waiting { not_before } if now < not_before => {
-                    self.timers.insert((not_before, watched.cluster.name.clone()));
-                }
-                Phase::Waiting { .. } | Phase::Sent { .. } => {}
-            }
-        }
-    }
-
-    fn arrived(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) {
-        let Some(moving) = watched.moving.get(id) else { return };
-        let plan = moving.plan.clone();
-        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        let memory = watched.memory.get(id);
-        let before = address.and_then(|address| remembered(address, memory));
-        // Another invocation has made the same move at the same time, and recorded it: it counts once.
-        let recorded = before.filter(|state| {
-            let alike = state.holder == plan.to && plan.why != Why::Manual && moving.last_recorded != Some(state.since);
-            let same = state.from == plan.from && moving.began.since(state.since) < decide::SETTLING;
-            // Or brought it there from elsewhere, since this one was begun.
-            let since = state.since >= moving.began.whole_second();
-            alike && (same || since) && state.since.since(now) < decide::SETTLING
-        });
-        if let Some(state) = recorded.cloned() {
-            let memory = watched.memory.entry(id.clone()).or_default();
-            memory.state = Some(state);
-            memory.order = None;
-            self.ended(watched, id, None, false, now);
-            return;
-        }
-        let mut moves = before.map(|state| state.moves.clone()).unwrap_or_default();
-        let raced =
-            before.is_some_and(|state| state.from == plan.from && moving.began.since(state.since) < decide::SETTLING);
-        if let (Some(state), Some(from)) = (before, &plan.from)
-            && &state.holder != from
-            && state.since < moving.began.whole_second()
-            && !raced
-        {
-            // Somebody else's move came before ours, and counts.
-            push_move(&mut moves, moving.began);
-        }
-        if plan.why == Why::Manual {
-            moves.clear();
-        } else if plan.why.counted() {
-            push_move(&mut moves, now);
-        }
-        let state = State {
-            holder: plan.to.clone(),
-            since: now.whole_second(),
-            from: plan.from.clone(),
-            why: plan.why.as_str().to_owned(),
-            moves,
-        };
-        let memory = watched.memory.entry(id.clone()).or_default();
-        memory.state = Some(State { since: now, ..state.clone() });
-        memory.order = None;
-        self.record_state(&watched.cluster.name, id, state, now);
-        self.ended(watched, id, None, false, now);
-        if self.command.as_ref().is_some_and(Command::is_move) {
-            // What a command did is not undone by a decision in the same breath.
-            watched.hold = true;
-        }
-    }
-
-    fn ended(&mut self, watched: &mut Watched, id: &AllocationId, error: Option<String>, benign: bool, now: Time) {
-        let Some(moving) = watched.moving.remove(id) else { return };
-        self.moves_open = self.moves_open.saturating_sub(1);
-        let report = moving.report(error, benign, now);
-        let memory = watched.memory.entry(id.clone()).or_default();
-        if report.ok {
-            if let Some(reservation) = self.reserved.get_mut(&moving.plan.slot).filter(|of| of.by == *id) {
-                reservation.until = now + decide::SETTLING;
-            }
-        } else {
-            self.reserved.retain(|_, reservation| reservation.by != *id);
-            if !benign && moving.plan.why == Why::Manual {
-                // A command is tried to its end once, not again and again.
-                memory.order = None;
-                watched.hold = true;
-            }
-        }
-        self.out.push(Effect::Log(Record::Move {
-            at: now,
-            cluster: watched.cluster.name.clone(),
-            address: id.clone(),
-            result: report.clone(),
-        }));
-        watched.moves.entry(id.clone()).or_default().push(report);
-        watched.dirty = true;
-    }
-
-    fn moved_elsewhere(&mut self, watched: &mut Watched, id: &AllocationId, shown: &Holder, now: Time) {
-        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        let Some(address) = address.filter(|_| watched.moving.contains_key(id)) else { return };
-        let decision = cluster::moved_elsewhere(address.public_ip, &watched.cluster.holder_text(shown));
-        self.out.push(Effect::Log(Record::Decision {
-            at: now,
-            cluster: watched.cluster.name.clone(),
-            address: id.clone(),
-            decision: decision.clone(),
-        }));
-        watched.memory.entry(id.clone()).or_default().order = None;
-        self.ended(watched, id, Some(decision.text.clone()), true, now);
-        watched.decisions.insert(id.clone(), decision);
-    }
-
-    fn record_state(&mut self, name: &ClusterName, address: &AllocationId, state: State, now: Time) {
-        // Only the newest state is worth writing.
-        self.tags.retain(|(_, write)| {
-            write.tries > 0 || !write.of.iter().any(|of| matches!(of, Purpose::State(_, id, _) if id == address))
-        });
-        let value = state.to_string();
-        let write = TagWrite {
-            resources: vec![address.to_string()],
-            key: self.settings.keys.state.clone(),
-            value,
-            tries: 0,
-            of: vec![Purpose::State(name.clone(), address.clone(), state)],
-        };
-        self.tags.insert(0, (now, write));
-    }
-
-    fn refill(&mut self, now: Time) {
-        let per_token = 1000 / u64::from(ASSOCIATE_PER_SECOND);
-        let passed = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX) / per_token;
-        if passed > 0 {
-            let gained = u32::try_from(passed).unwrap_or(u32::MAX);
-            self.tokens = self.tokens.saturating_add(gained).min(ASSOCIATE_BURST);
-            self.refilled += Duration::from_millis(passed.saturating_mul(per_token));
-        }
-    }
-
-    fn move_possible_at(&self) -> Option<Time> {
-        let held = self.held_until.filter(|until| *until > self.refilled);
-        if self.tokens > 0 {
-            held
-        } else {
-            Some(
-                (self.refilled + Duration::from_millis(1000 / u64::from(ASSOCIATE_PER_SECOND)))
-                    .max(held.unwrap_or_default()),
-            )
-        }
-    }
-
-    /// Sends the moves that are decided, those without a living holder first, at the pace that EC2 allows.
-    fn launch_moves(&mut self, now: Time) {
-        if self.wanted.is_empty() || self.stopped {
-            self.wanted.clear();
-            return;
-        }
-        self.refill(now);
-        if self.held_until.is_some_and(|until| now < until) {
-            return;
-        }
-        let nodes_old = self.facts.instances_at.is_none_or(|at| now.since(at) > NODES_BEFORE_MOVE);
-        if self.facts.addresses_at.is_none_or(|at| now.since(at) > READ_BEFORE_MOVE) {
-            self.looks.want_addresses(now);
-            if nodes_old {
-                self.looks.want_instances(now);
-            }
-            self.looks.set_urgent(true);
-            return;
-        }
-        if nodes_old && !self.looks.instances.failing() {
-            // Whoever was gone may be back, and whoever could take it may not any more. While EC2 does not answer, nothing waits for that.
-            self.looks.want_instances(now);
-            self.looks.set_urgent(true);
-            return;
-        }
-        while self.tokens > 0 {
-            if !self.next_is_read(now) {
-                if !self.looks.addresses.busy() {
-                    self.looks.want_addresses(now);
-                }
-                self.looks.set_urgent(true);
-                return;
-            }
-            let Some((_, address, name)) = self.wanted.pop_first() else { break };
-            let Some(mut watched) = self.clusters.remove(&name) else { continue };
-            if self.launch(&mut watched, &address, now) {
-                self.tokens -= 1;
-            }
-            self.clusters.insert(name, watched);
-        }
-    }
-
-    /// Whether addresses were read as late as the next move asks for.
-    fn next_is_read(&self, now: Time) -> bool {
-        let Some((planned, id, name)) = self.wanted.first() else { return true };
-        // Somebody holds it: it is read again, and the private address that it is to go to. A rescue is not held up for that.
-        if *planned && !self.looks.addresses_read_again() {
-            return false;
-        }
-        let Some(watched) = self.clusters.get(name) else { return true };
-        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        // A pause that is over may have been made longer in its last moments.
-        let paused_until = address.and_then(|address| match address.mode {
-            AddressMode::Manual { until } => until.filter(|until| *until <= now),
-            AddressMode::Auto => None,
-        });
-        // Watches that race for a last resort need not choose alike: who comes later sees where it went.
-        let resort = watched.intended.get(id).filter(|intent| intent.why == Why::LastResort);
-        let read_since = paused_until.max(resort.map(|intent| intent.since));
-        read_since.is_none_or(|since| self.looks.addresses.asked.is_some_and(|asked| asked >= since))
-    }
-
-    fn launch(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) -> bool {
-        let ruling = watched.rulings.iter().find(|ruling| &ruling.address == id && !ruling.pending);
-        let plan = ruling.and_then(|ruling| ruling.plan.clone());
-        let shown =
-            watched.cluster.addresses.iter().find(|address| &address.id == id).map(|address| address.holder.clone());
-        let holder = shown.as_ref().and_then(Holder::instance).cloned();
-        if let Some(moving) = watched.moving.get(id) {
-            if holder.as_ref() == Some(&moving.plan.to) {
-                if moving.held_before == holder
-                    && moving.error.is_some()
-                    && let Some(moving) = watched.moving.get_mut(id)
-                {
-                    moving.doubt(self.last_id, now);
-                } else {
-                    self.arrived(watched, id, now);
-                }
-                self.timers.insert((now, watched.cluster.name.clone()));
-                return false;
-            }
-            if let Some(shown) = &shown
-                && moving.is_elsewhere(shown)
-            {
-                self.moved_elsewhere(watched, id, shown, now);
-                self.timers.insert((now, watched.cluster.name.clone()));
-                return false;
-            }
-            let same = plan.as_ref().is_some_and(|plan| plan.to == moving.plan.to);
-            if !same || moving.tries >= MAX_TRIES {
-                let error = moving.error.clone().unwrap_or_else(|| "it is no longer to be made".to_owned());
-                self.ended(watched, id, Some(error), !same, now);
-                self.timers.insert((now, watched.cluster.name.clone()));
-                return false;
-            }
-        }
-        let Some(plan) = plan else { return false };
-        if self.reserved.get(&plan.slot).is_some_and(|reservation| &reservation.by != id) {
-            // Another cluster of this node was first: it is decided again.
-            self.timers.insert((now, watched.cluster.name.clone()));
-            return false;
-        }
-        if plan.forced && !self.force_is_recorded(watched, id, now) {
-            return false;
-        }
-        watched.intended.remove(id);
-        let name = watched.cluster.name.clone();
-        let detect = watched.failing_since(plan.from.as_ref()).map(|since| now.since(since));
-        let slot = plan.slot.clone();
-        let act_id = self.new_id();
-        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
-        let stale = |of: &InstanceId| decide::is_stale(&Holder::Node(of.clone()), state, now);
-        let held_before = state.and_then(|state| state.from.clone()).filter(stale);
-        let last_recorded = state.map(|state| state.since);
-        let moving = watched.moving.entry(id.clone()).or_insert_with(|| {
-            self.moves_open += 1;
-            Moving { held_before, last_recorded, ..Moving::new(plan, now, detect) }
-        });
-        moving.plan.slot = slot.clone();
-        moving.sent(act_id);
-        watched.at_rest = false;
-        let from = self.occupancy.iter().find(|(_, by)| *by == id).map(|(slot, _)| slot.clone());
-        let reservation = Reservation { by: id.clone(), until: now + decide::SETTLING, from };
-        self.reserved.insert(slot.clone(), reservation);
-        let act = Act::Associate {
-            address: id.clone(),
-            interface: slot.interface,
-            private_ip: slot.private_ip,
-            dry_run: false,
-        };
-        self.api_calls += 1;
-        self.out.push(Effect::Act(act_id, act.clone()));
-        self.doing.insert(act_id, (now, act, Doing::Associate(name, id.clone())));
-        true
-    }
-
-    /// A forced move waits until the address's mode is manual: a sweep elsewhere would undo it.
-    fn force_is_recorded(&mut self, watched: &Watched, id: &AllocationId, now: Time) -> bool {
-        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        if address.is_some_and(|address| matches!(address.mode.in_force(now), AddressMode::Manual { .. })) {
-            return true;
-        }
-        let waiting = |of: &Purpose| matches!(of, Purpose::Force(address) if address == id);
-        let queued = self.tags.iter().any(|(_, write)| write.of.iter().any(waiting));
-        let sent =
-            self.doing.values().any(|(_, _, doing)| matches!(doing, Doing::Tag(write) if write.of.iter().any(waiting)));
-        if !queued && !sent {
-            let value = AddressMode::Manual { until: None }.to_string();
-            let key = self.settings.keys.mode.clone();
-            let write = TagWrite {
-                resources: vec![id.to_string()],
-                key,
-                value,
-                tries: 0,
-                of: vec![Purpose::Force(id.clone())],
-            };
-            self.tags.insert(0, (now, write));
-        }
-        false
-    }
-
-    /// Asks EC2 whether it would allow what a dry run has decided.
-    fn ask_if_allowed(&mut self, now: Time) {
-        let names: Vec<ClusterName> = self.clusters.keys().cloned().collect();
-        for name in names {
-            let Some(watched) = self.clusters.get_mut(&name) else { continue };
-            let plans: Vec<(AllocationId, decide::Plan)> = watched
-                .rulings
-                .iter()
-                .filter(|ruling| !ruling.pending)
-                .filter_map(|ruling| Some((ruling.address.clone(), ruling.plan.clone()?)))
-                .filter(|(id, _)| !watched.asked_if_allowed.contains(id))
-                .collect();
-            for (id, plan) in plans {
-                watched.asked_if_allowed.insert(id.clone());
-                self.last_id += 1;
-                let act_id = self.last_id;
-                let act = Act::Associate {
-                    address: id.clone(),
-                    interface: plan.slot.interface,
-                    private_ip: plan.slot.private_ip,
-                    dry_run: true,
-                };
-                self.api_calls += 1;
-                self.out.push(Effect::Act(act_id, act.clone()));
-                self.doing.insert(act_id, (now, act, Doing::DryRun(name.clone(), id)));
-            }
-        }
-    }
-
-    fn tagging(&self) -> usize {
-        self.doing.values().filter(|(_, _, doing)| matches!(doing, Doing::Tag(_))).count()
-    }
-
-    fn write_tags(&mut self, now: Time) {
-        let mut room = MAX_TAGGING.saturating_sub(self.tagging());
-        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tags).into_iter().partition(|(at, _)| *at <= now);
-        self.tags = later;
-        for (at, mut write) in due {
-            if room == 0 {
-                self.tags.push((at, write));
-                continue;
-            }
-            // Written meanwhile: by another invocation, or by a try that was taken to have failed.
-            if let Some(done) = write.written(&self.facts) {
-                self.settle_tags(&done, true, now);
-            }
-            let clusters = &self.clusters;
-            let newest = |name: &ClusterName, id: &AllocationId| {
-                let watched = clusters.get(name)?;
-                let address = watched.cluster.addresses.iter().find(|address| &address.id == id)?;
-                let since = remembered(address, watched.memory.get(id))?.since.whole_second();
-                (since <= now).then_some(since)
-            };
-            if let Some(dropped) = write.outdated(&self.facts, newest) {
-                for of in &dropped.of {
-                    if let Purpose::Health(name, node, ..) = of
-                        && let Some(watched) = self.clusters.get_mut(name)
-                    {
-                        watched.forget_recording(node);
-                        self.timers.insert((now, name.clone()));
-                    }
-                }
-            }
-            if write.resources.is_empty() {
-                continue;
-            }
-            room -= 1;
-            write.tries += 1;
-            let id = self.new_id();
-            let act =
-                Act::Tag { resources: write.resources.clone(), key: write.key.clone(), value: write.value.clone() };
-            self.api_calls += 1;
-            self.out.push(Effect::Act(id, act.clone()));
-            self.doing.insert(id, (now, act, Doing::Tag(write)));
-        }
     }
 
     fn acted(&mut self, id: u64, result: Result<(), CloudError>, now: Time) {
@@ -1132,114 +600,7 @@ impl Watch {
                     self.timers.insert((now, name));
                 }
             }
-            Doing::Associate(name, address) => {
-                let Some(mut watched) = self.clusters.remove(&name) else { return };
-                let throttled = result.as_ref().is_err_and(|error| error.failure == Failure::Throttled);
-                if throttled {
-                    // The bucket is not ours alone: it is empty, whatever we counted.
-                    self.throttles = self.throttles.saturating_add(1);
-                    self.tokens = 0;
-                    self.refilled = now;
-                    self.held_until = Some(now + backoff(self.throttles.min(3), looks::BACKOFF_MAX_URGENT));
-                } else {
-                    self.throttles = 0;
-                }
-                let failed =
-                    watched.moving.get_mut(&address).and_then(|moving| moving.answered(result, self.last_id, now));
-                if let Some(error) = failed {
-                    let to = watched.moving.get(&address).map(|moving| moving.plan.to.clone());
-                    let memory = watched.memory.entry(address.clone()).or_default();
-                    match (error.failure, to) {
-                        (Failure::NotPermitted | Failure::AddressGone, _) => memory.barred = Some(error.to_string()),
-                        (_, Some(to)) => {
-                            memory.refused.insert(to, error.to_string());
-                        }
-                        (_, None) => {}
-                    }
-                    self.ended(&mut watched, &address, Some(error.to_string()), false, now);
-                }
-                watched.dirty = true;
-                self.timers.insert((now, name.clone()));
-                self.clusters.insert(name, watched);
-            }
-        }
-    }
-
-    fn tagged(&mut self, mut write: TagWrite, result: Result<(), CloudError>, now: Time) {
-        match result {
-            Ok(()) => {
-                let commanded = write.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_)));
-                let believed = if commanded { snapshot::ORDERS_BELIEVED } else { snapshot::OWN_WRITES_BELIEVED };
-                for resource in &write.resources {
-                    self.facts.wrote(resource, &write.key, &write.value, believed, now);
-                }
-                self.settle_tags(&write, true, now);
-            }
-            Err(error) => {
-                let again =
-                    matches!(error.failure, Failure::Throttled | Failure::Transient) && write.tries < MAX_TAG_TRIES;
-                if again {
-                    let at = now + backoff(write.tries, BACKOFF_MAX);
-                    self.tags.push((at, write));
-                } else if write.resources.len() > 1 {
-                    // One of them is at fault: each for itself.
-                    for (resource, of) in write.resources.drain(..).zip(write.of.drain(..)) {
-                        let single = TagWrite {
-                            resources: vec![resource],
-                            key: write.key.clone(),
-                            value: write.value.clone(),
-                            tries: 0,
-                            of: vec![of],
-                        };
-                        self.tags.push((now, single));
-                    }
-                } else {
-                    let resource = write.resources.first().cloned().unwrap_or_default();
-                    let cure = if error.code == "UnauthorizedOperation" {
-                        format!(". The role needs ec2:CreateTags on {resource}")
-                    } else {
-                        String::new()
-                    };
-                    let text = format!("{} on {resource} could not be written: {error}{cure}", write.key);
-                    if write.is_ordered() {
-                        self.failure = Some(format!("{}: {text}. Nothing was moved.", self.not_done()));
-                    } else {
-                        self.problems.insert(text);
-                    }
-                    self.settle_tags(&write, false, now);
-                }
-            }
-        }
-    }
-
-    fn settle_tags(&mut self, write: &TagWrite, written: bool, now: Time) {
-        for of in &write.of {
-            match of {
-                Purpose::Health(name, node, health, _) => {
-                    if let Some(watched) = self.clusters.get_mut(name) {
-                        watched.recorded_health(node, health, written, now);
-                        watched.dirty = true;
-                        self.timers.insert((now, name.clone()));
-                    }
-                }
-                Purpose::State(name, address, state) => {
-                    if let Some(watched) = self.clusters.get_mut(name).filter(|_| written) {
-                        watched.recorded_state(address, state);
-                        watched.dirty = true;
-                    }
-                }
-                Purpose::Command | Purpose::Force(_) => {}
-            }
-        }
-        if write.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_))) {
-            let more = self.tags.iter().any(|(_, write)| write.of.iter().any(|of| matches!(of, Purpose::Command)))
-                || self.doing.values().any(|(_, _, doing)| matches!(doing, Doing::Tag(write) if write.of.iter().any(|of| matches!(of, Purpose::Command))));
-            if written && !more {
-                for watched in self.clusters.values_mut() {
-                    watched.hold = false;
-                }
-            }
-            self.rebuild(now);
+            Doing::Associate(name, address) => self.associated(name, address, result, now),
         }
     }
 
@@ -1264,7 +625,7 @@ impl Watch {
             self.clusters.insert(name, watched);
         }
         let sent = self.doing.values().filter_map(|(_, _, doing)| match doing {
-            Doing::Tag(write) if write.is_ordered() => Some((write.clone(), true)),
+            Doing::Tag(write) => Some((write.clone(), true)),
             _ => None,
         });
         let sent: Vec<(TagWrite, bool)> = sent.collect();
@@ -1294,277 +655,5 @@ impl Watch {
         }
         self.out.push(Effect::Log(Record::End { at: now, report: report.clone() }));
         self.ending = Some(Ending::Report(report));
-    }
-
-    fn report(&self, now: Time) -> Report {
-        let clusters: Vec<ClusterReport> =
-            self.clusters.values().map(|watched| self.cluster_report(watched, now)).collect();
-        let mut problems: Vec<String> = self.loose_problems.clone();
-        problems.extend(self.problems.iter().cloned());
-        for (what, routine) in [
-            ("DescribeAddresses", &self.looks.addresses),
-            ("DescribeInstances", &self.looks.instances),
-            ("DescribeInstanceStatus", &self.looks.status),
-            ("DescribeAlarms", &self.looks.alarms),
-        ] {
-            if let Some(error) = &routine.error {
-                problems.push(format!("{what} failed: {error}"));
-            }
-        }
-        let mut report = Report {
-            trigger: self.triggers.first().map_or("manual", Trigger::name).to_owned(),
-            ok: true,
-            error: None,
-            dry_run: self.dry_run,
-            sweeps: self.looks.rounds.max(u32::from(self.first_read.is_some())),
-            clusters,
-            problems,
-            observed: self.first_read.is_some(),
-        };
-        report.error = self.what_failed(&report, now);
-        report.ok = report.error.is_none();
-        report
-    }
-
-    fn what_failed(&self, report: &Report, now: Time) -> Option<String> {
-        if let Some(error) = &self.fatal {
-            const CURE: &str = "Check the role's permissions and credentials";
-            let undone = self.undone(
-                report,
-                &format!("{CURE}, then type it again."),
-                &format!("Nothing more is moved. {CURE}."),
-            );
-            return Some(format!("EC2 does not let eipwatch observe: {error}. {undone}"));
-        }
-        if self.first_read.is_none() && !self.triggers.iter().all(|trigger| self.concerns_nobody(trigger)) {
-            let error = self.looks.addresses.error.as_ref().or(self.looks.instances.error.as_ref());
-            let why = error.map_or_else(|| "no answer in time".to_owned(), ToString::to_string);
-            let whose = self.addresses_clusters();
-            let undone = self.undone(report, ONCE_IT_ANSWERS, "Nothing was moved; the next sweep tries again.");
-            return Some(format!("EC2 could not be observed{whose}: {why}. {undone}"));
-        }
-        if let (Some(error), Some(at)) = (&self.looks.addresses.error, self.facts.addresses_at) {
-            let names: Vec<&str> = self.clusters.keys().map(ClusterName::as_str).collect();
-            let undone = self.undone(report, ONCE_IT_ANSWERS, "The next sweep tries again.");
-            return Some(format!("EC2 could not be observed for {} since {at}: {error}. {undone}", names.join(", ")));
-        }
-        if let Some(failure) = &self.failure {
-            return Some(failure.clone());
-        }
-        if let Some((cluster, address, failed)) = report.failed_moves().next() {
-            let error = failed.error.as_deref().unwrap_or("EC2 does not show it");
-            let label = |id: &InstanceId| {
-                self.clusters.get(&cluster.cluster).map_or_else(|| id.to_string(), |of| of.cluster.label(id))
-            };
-            let holder = address.holder.as_ref().filter(|holder| Some(*holder) == failed.from.as_ref());
-            let holder = holder.map_or_else(String::new, |holder| format!(", EC2 still shows it on {}", label(holder)));
-            let (ip, to) = (address.public_ip, label(&failed.to));
-            return Some(format!("{}: {ip} was NOT moved to {to}{holder}: {error}", cluster.cluster));
-        }
-        for watched in self.clusters.values() {
-            let name = &watched.cluster.name;
-            for ruling in &watched.rulings {
-                let decision = &ruling.decision;
-                if decision.kind == Kind::Blocked
-                    && (decision.why == Why::NotPermitted || self.command.as_ref().is_some_and(Command::is_move))
-                {
-                    return Some(format!("{name}: {}", decision.text));
-                }
-                let over = self.stopped || now >= self.deadline;
-                if ruling.plan.is_some() && self.writes && !watched.hold && over {
-                    let why = if self.stopped { "the watch was stopped" } else { "the invocation's time was up" };
-                    let error =
-                        self.looks.addresses.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
-                    let text = &decision.text;
-                    return Some(format!(
-                        "{name}: NOT moved: {why} before the move could be sent{error}. It was decided: {text}"
-                    ));
-                }
-            }
-        }
-        self.order_lost(now)
-    }
-
-    /// What a command asked for and was not done, as a sentence that goes on.
-    fn not_done(&self) -> String {
-        let Some(command) = &self.command else { return "It was NOT done".to_owned() };
-        let several = |name: &ClusterName| self.clusters.get(name).is_some_and(|of| of.cluster.addresses.len() > 1);
-        command.not_done(several)
-    }
-
-    /// What was left undone because EC2 could not be read, and what to do: `again` for a command, `sweep` where nobody gave one.
-    fn undone(&self, report: &Report, again: &str, sweep: &str) -> String {
-        let Some(command) = &self.command else { return sweep.to_owned() };
-        let mut moves = report.clusters.iter().flat_map(|of| &of.addresses).flat_map(|of| &of.moves);
-        let moved = moves.any(|made| made.ok);
-        match command {
-            _ if self.first_read.is_none() => format!("{}; nothing was changed. {again}", self.not_done()),
-            _ if self.failure.is_some() => format!("{}. {again}", self.not_done()),
-            Command::Move { .. } if moved => "The move was made before that.".to_owned(),
-            Command::Move { .. } => format!("{}. {again}", self.not_done()),
-            Command::Mode { .. } | Command::Pause { .. } => {
-                "The mode is written; the next sweep does what follows from it.".to_owned()
-            }
-            Command::Status { .. } | Command::Sweep { .. } => again.to_owned(),
-        }
-    }
-
-    /// A command `move` whose address ends elsewhere than was asked.
-    fn order_lost(&self, now: Time) -> Option<String> {
-        let Some(Command::Move { cluster: Some(name), id: Some(id), order, dry_run: false, .. }) = &self.command else {
-            return None;
-        };
-        let lost =
-            || Some(format!("{name}: {id} is no longer in the cluster. Look where it is before you type it again."));
-        let Some(watched) = self.clusters.get(name) else { return lost() };
-        let Some(address) = watched.cluster.addresses.iter().find(|address| &address.id == id) else { return lost() };
-        let made = watched.moves.get(id).and_then(|moves| moves.last());
-        let elsewhere = watched.decisions.get(id).is_some_and(|decision| decision.why == Why::MovedElsewhere);
-        let asked = order.to.as_ref().or_else(|| made.map(|made| &made.to));
-        let there = asked.is_some() && watched.holder_now(address, now).as_ref() == asked;
-        if there || (asked.is_none() && !elsewhere) {
-            return None;
-        }
-        let (ip, who) = (address.public_ip, watched.held_by(address, now));
-        let to = asked.map_or_else(String::new, |to| format!(" to {}", watched.cluster.label(to)));
-        let moved = made.is_some_and(|made| made.ok && asked == Some(&made.to));
-        let text = if moved { "was moved" } else { "was NOT moved" };
-        let by = if moved || elsewhere { ". Another invocation or somebody moved it meanwhile" } else { "" };
-        Some(format!("{name}: {ip} {text}{to}, but is held by {who}{by}. Type it again if it should still be moved."))
-    }
-
-    /// The clusters that addresses name, where nothing more than addresses could be read.
-    fn addresses_clusters(&self) -> String {
-        let tags = self.facts.addresses.values().filter_map(|address| address.tags.get(&self.settings.keys.cluster));
-        let names: BTreeSet<&str> = tags.map(String::as_str).collect();
-        if names.is_empty() {
-            String::new()
-        } else {
-            format!(" for {}", names.into_iter().collect::<Vec<_>>().join(", "))
-        }
-    }
-
-    fn cluster_report(&self, watched: &Watched, now: Time) -> ClusterReport {
-        let candidates = watched.candidates();
-        let addresses = watched
-            .cluster
-            .addresses
-            .iter()
-            .map(|address| {
-                let mode =
-                    if self.settings.manual { AddressMode::Manual { until: None } } else { address.mode.in_force(now) };
-                AddressReport {
-                    public_ip: address.public_ip,
-                    allocation_id: address.id.clone(),
-                    mode: mode.to_string(),
-                    holder: watched.holder_now(address, now),
-                    decision: watched
-                        .decisions
-                        .get(&address.id)
-                        .or(watched
-                            .rulings
-                            .iter()
-                            .find(|ruling| ruling.address == address.id)
-                            .map(|ruling| &ruling.decision))
-                        .cloned(),
-                    moves: watched.moves.get(&address.id).cloned().unwrap_or_default(),
-                }
-            })
-            .collect();
-        let mut problems = watched.cluster.problems.clone();
-        problems.extend(watched.notes.iter().cloned());
-        let nodes = watched
-            .cluster
-            .nodes
-            .values()
-            .map(|node| {
-                let finding = watched.findings.get(&node.id);
-                if let Some(finding) = finding {
-                    problems.extend(finding.problems.iter().cloned());
-                }
-                NodeReport {
-                    id: node.id.clone(),
-                    name: node.name.clone(),
-                    az: node.zone.clone(),
-                    verdict: finding.map_or(Verdict::Unknown, |finding| finding.verdict),
-                    since: watched.since.get(&node.id).map(|since| since.verdict.to_string()),
-                    mode: (node.mode != NodeMode::Unreadable).then(|| node.mode.as_str().to_owned()),
-                    leaving: finding.and_then(|finding| finding.leaving.as_ref()).map(|leaving| leaving.kind.clone()),
-                    candidate: candidates.contains(&node.id),
-                    priority: node.priority,
-                    evidence: finding.map(|finding| finding.evidence.clone()).unwrap_or_default(),
-                    longest_fail_streak: watched.longest_fails(&node.id),
-                }
-            })
-            .collect();
-        let mut seen = BTreeSet::new();
-        problems.retain(|problem| seen.insert(problem.clone()));
-        ClusterReport {
-            cluster: watched.cluster.name.clone(),
-            ready: !watched.rulings.is_empty() && watched.rulings.iter().all(|ruling| !ruling.candidates.is_empty()),
-            addresses,
-            nodes,
-            problems,
-        }
-    }
-}
-
-/// Whether a trigger is about this cluster.
-fn concerns(trigger: &Trigger, command: Option<&Command>, cluster: &snapshot::Cluster, keys: &Keys) -> bool {
-    let has = |id: &InstanceId| cluster.nodes.contains_key(id);
-    match trigger {
-        Trigger::Schedule { .. } => true,
-        Trigger::InstanceState { instance, .. }
-        | Trigger::Spot { instance, .. }
-        | Trigger::Rebalance { instance }
-        | Trigger::Lifecycle { instance, .. } => has(instance),
-        Trigger::Health { instances, .. } => instances.iter().any(has),
-        Trigger::Alarm { name, instances } => {
-            let checks =
-                |checks: &[Check]| checks.iter().any(|check| matches!(check, Check::Alarm(of) if of.as_ref() == name));
-            instances.iter().any(has)
-                || checks(&cluster.checks)
-                || cluster.nodes.values().any(|node| checks(&node.checks))
-        }
-        Trigger::Tag { resource, tags, .. } => {
-            let named = || {
-                tags.get(&keys.cluster).is_some_and(|text| super::tags::cluster_names(text).0.contains(&cluster.name))
-            };
-            match resource {
-                super::event::TaggedResource::Instance(id) => has(id) || named(),
-                super::event::TaggedResource::Address(id) => {
-                    cluster.addresses.iter().any(|address| &address.id == id) || named()
-                }
-                super::event::TaggedResource::Other => false,
-            }
-        }
-        Trigger::Command(_) => command.is_some_and(|command| command.concerns(cluster)),
-    }
-}
-
-/// What a trigger announced of a cluster's nodes.
-fn notice(watched: &mut Watched, trigger: &Trigger, now: Time) {
-    use super::tags::Leaving;
-    let mut leave = |id: &InstanceId, kind: &str, at: Option<Time>, in_two_minutes: bool| {
-        let Some(node) = watched.cluster.nodes.get(id) else { return };
-        let at = at.unwrap_or(now);
-        // Late by more than its own announcement's term: it did not come to pass, or was of an earlier life.
-        let stale = now.since(at) >= NOTICE_BELIEVED || !node.in_this_life(at);
-        if !stale {
-            let until = in_two_minutes.then(|| (at + Duration::from_secs(120)).whole_second());
-            let notice = Leaving { kind: kind.to_owned(), until, noticed: at.min(now).whole_second() };
-            watched.nodes.entry(id.clone()).or_default().notice = Some(notice);
-        }
-    };
-    match trigger {
-        Trigger::InstanceState { instance, state, at: Some(at) } if state.is_gone() => {
-            watched.nodes.entry(instance.clone()).or_default().gone_event = Some((*state, *at));
-        }
-        Trigger::Spot { instance, at, .. } => leave(instance, "spot", *at, true),
-        Trigger::Lifecycle { instance, at } => leave(instance, "asg", *at, false),
-        Trigger::Rebalance { instance } if watched.cluster.nodes.contains_key(instance) => {
-            watched.notes.push(format!("{instance}: EC2 recommends a rebalance: the instance may be taken back soon. Nothing is done until that is announced"));
-        }
-        _ => {}
     }
 }

@@ -1,0 +1,420 @@
+//! All moves on their way: when they may be sent, what is read before that, and how they end.
+//!
+//! Architecture invariant: nothing is sent but the plan of the ruling that stands at that moment.
+
+use std::time::Duration;
+
+use crate::core::decide::{self, Why, remembered};
+use crate::core::log::Record;
+use crate::core::model::{Act, AllocationId, CloudError, ClusterName, Failure, InstanceId};
+use crate::core::snapshot::{Holder, Reservation};
+use crate::core::tags::{AddressMode, State};
+use crate::core::time::Time;
+
+use super::cluster::{self, Watched, push_move};
+use super::command::Command;
+use super::looks::{self, backoff};
+use super::moving::{MAX_TRIES, Moving, NODES_BEFORE_MOVE, Phase, Progress, READ_BEFORE_MOVE};
+use super::tagging::{Purpose, TagWrite};
+use super::{Doing, Effect, Watch};
+
+/// AssociateAddress: how many at once, and how many a second after that (EC2's own throttle, per account and Region).
+pub const ASSOCIATE_BURST: u32 = 50;
+/// See [`ASSOCIATE_BURST`].
+pub const ASSOCIATE_PER_SECOND: u32 = 5;
+
+impl Watch {
+    /// What the newest reading says of the moves on their way.
+    pub(super) fn progress_moves(&mut self, watched: &mut Watched, now: Time) {
+        let asked = self.looks.addresses.asked_id;
+        let ids: Vec<AllocationId> = watched.moving.keys().cloned().collect();
+        for id in ids {
+            let shown = watched
+                .cluster
+                .addresses
+                .iter()
+                .find(|address| address.id == id)
+                .map_or(Holder::Nobody, |address| address.holder.clone());
+            let Some(moving) = watched.moving.get_mut(&id) else { continue };
+            match moving.phase.clone() {
+                Phase::Looking { .. } => match moving.seen(&shown, asked, now) {
+                    Progress::LookAt(at) => {
+                        self.looks.want_addresses(at.max(now));
+                        if let Phase::Looking { until, .. } = moving.phase {
+                            self.timers.insert((until, watched.cluster.name.clone()));
+                        }
+                    }
+                    Progress::Arrived => self.arrived(watched, &id, now),
+                    Progress::Again(at) => {
+                        moving.phase = Phase::Waiting { not_before: at };
+                        self.timers.insert((at, watched.cluster.name.clone()));
+                    }
+                    Progress::Never => {
+                        let error = moving.never(&watched.cluster.holder_text(&shown));
+                        self.ended(watched, &id, Some(error), false, now);
+                    }
+                    Progress::Elsewhere => self.moved_elsewhere(watched, &id, &shown, now),
+                },
+                Phase::Waiting { .. } if self.stopped => {
+                    let error = moving.error.clone().map_or_else(String::new, |error| format!(" ({error})"));
+                    let error = format!("the watch was stopped before the move was sent again{error}");
+                    self.ended(watched, &id, Some(error), false, now);
+                }
+                Phase::Waiting { not_before } if now < not_before => {
+                    self.timers.insert((not_before, watched.cluster.name.clone()));
+                }
+                Phase::Waiting { .. } | Phase::Sent { .. } => {}
+            }
+        }
+    }
+
+    fn arrived(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) {
+        let Some(moving) = watched.moving.get(id) else { return };
+        let plan = moving.plan.clone();
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        let memory = watched.memory.get(id);
+        let before = address.and_then(|address| remembered(address, memory));
+        // Another invocation has made the same move at the same time, and recorded it: it counts once.
+        let recorded = before.filter(|state| {
+            let alike = state.holder == plan.to && plan.why != Why::Manual && moving.last_recorded != Some(state.since);
+            let same = state.from == plan.from && moving.began.since(state.since) < decide::SETTLING;
+            // Or brought it there from elsewhere, since this one was begun.
+            let since = state.since >= moving.began.whole_second();
+            alike && (same || since) && state.since.since(now) < decide::SETTLING
+        });
+        if let Some(state) = recorded.cloned() {
+            let memory = watched.memory.entry(id.clone()).or_default();
+            memory.state = Some(state);
+            memory.order = None;
+            self.ended(watched, id, None, false, now);
+            return;
+        }
+        let mut moves = before.map(|state| state.moves.clone()).unwrap_or_default();
+        let raced =
+            before.is_some_and(|state| state.from == plan.from && moving.began.since(state.since) < decide::SETTLING);
+        if let (Some(state), Some(from)) = (before, &plan.from)
+            && &state.holder != from
+            && state.since < moving.began.whole_second()
+            && !raced
+        {
+            // Somebody else's move came before ours, and counts.
+            push_move(&mut moves, moving.began);
+        }
+        if plan.why == Why::Manual {
+            moves.clear();
+        } else if plan.why.counted() {
+            push_move(&mut moves, now);
+        }
+        let state = State {
+            holder: plan.to.clone(),
+            since: now.whole_second(),
+            from: plan.from.clone(),
+            why: plan.why.as_str().to_owned(),
+            moves,
+        };
+        let memory = watched.memory.entry(id.clone()).or_default();
+        memory.state = Some(State { since: now, ..state.clone() });
+        memory.order = None;
+        self.record_state(&watched.cluster.name, id, state, now);
+        self.ended(watched, id, None, false, now);
+        if self.command.as_ref().is_some_and(Command::is_move) {
+            // What a command did is not undone by a decision in the same breath.
+            watched.hold = true;
+        }
+    }
+
+    /// A move is over, well or not.
+    pub(super) fn ended(
+        &mut self,
+        watched: &mut Watched,
+        id: &AllocationId,
+        error: Option<String>,
+        benign: bool,
+        now: Time,
+    ) {
+        let Some(moving) = watched.moving.remove(id) else { return };
+        self.moves_open = self.moves_open.saturating_sub(1);
+        let report = moving.report(error, benign, now);
+        let memory = watched.memory.entry(id.clone()).or_default();
+        if report.ok {
+            if let Some(reservation) = self.reserved.get_mut(&moving.plan.slot).filter(|of| of.by == *id) {
+                reservation.until = now + decide::SETTLING;
+            }
+        } else {
+            self.reserved.retain(|_, reservation| reservation.by != *id);
+            if !benign && moving.plan.why == Why::Manual {
+                // A command is tried to its end once, not again and again.
+                memory.order = None;
+                watched.hold = true;
+            }
+        }
+        self.out.push(Effect::Log(Record::Move {
+            at: now,
+            cluster: watched.cluster.name.clone(),
+            address: id.clone(),
+            result: report.clone(),
+        }));
+        watched.moves.entry(id.clone()).or_default().push(report);
+        watched.dirty = true;
+    }
+
+    fn moved_elsewhere(&mut self, watched: &mut Watched, id: &AllocationId, shown: &Holder, now: Time) {
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        let Some(address) = address.filter(|_| watched.moving.contains_key(id)) else { return };
+        let decision = cluster::moved_elsewhere(address.public_ip, &watched.cluster.holder_text(shown));
+        self.out.push(Effect::Log(Record::Decision {
+            at: now,
+            cluster: watched.cluster.name.clone(),
+            address: id.clone(),
+            decision: decision.clone(),
+        }));
+        watched.memory.entry(id.clone()).or_default().order = None;
+        self.ended(watched, id, Some(decision.text.clone()), true, now);
+        watched.decisions.insert(id.clone(), decision);
+    }
+
+    fn refill(&mut self, now: Time) {
+        let per_token = 1000 / u64::from(ASSOCIATE_PER_SECOND);
+        let passed = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX) / per_token;
+        if passed > 0 {
+            let gained = u32::try_from(passed).unwrap_or(u32::MAX);
+            self.tokens = self.tokens.saturating_add(gained).min(ASSOCIATE_BURST);
+            self.refilled += Duration::from_millis(passed.saturating_mul(per_token));
+        }
+    }
+
+    /// When one may be sent; `None`: as soon as what it waits for is read.
+    pub(super) fn move_possible_at(&self) -> Option<Time> {
+        let held = self.held_until.filter(|until| *until > self.refilled);
+        if self.tokens > 0 {
+            held
+        } else {
+            Some(
+                (self.refilled + Duration::from_millis(1000 / u64::from(ASSOCIATE_PER_SECOND)))
+                    .max(held.unwrap_or_default()),
+            )
+        }
+    }
+
+    /// Sends the moves that are decided, those without a living holder first, at the pace that EC2 allows.
+    pub(super) fn launch_moves(&mut self, now: Time) {
+        if self.wanted.is_empty() || self.stopped {
+            self.wanted.clear();
+            return;
+        }
+        self.refill(now);
+        if self.held_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let nodes_old = self.facts.instances_at.is_none_or(|at| now.since(at) > NODES_BEFORE_MOVE);
+        if self.facts.addresses_at.is_none_or(|at| now.since(at) > READ_BEFORE_MOVE) {
+            self.looks.want_addresses(now);
+            if nodes_old {
+                self.looks.want_instances(now);
+            }
+            self.looks.set_urgent(true);
+            return;
+        }
+        if nodes_old && !self.looks.instances.failing() {
+            // Whoever was gone may be back, and whoever could take it may not any more. While EC2 does not answer, nothing waits for that.
+            self.looks.want_instances(now);
+            self.looks.set_urgent(true);
+            return;
+        }
+        while self.tokens > 0 {
+            if !self.next_is_read(now) {
+                if !self.looks.addresses.busy() {
+                    self.looks.want_addresses(now);
+                }
+                self.looks.set_urgent(true);
+                return;
+            }
+            let Some((_, address, name)) = self.wanted.pop_first() else { break };
+            let Some(mut watched) = self.clusters.remove(&name) else { continue };
+            if self.launch(&mut watched, &address, now) {
+                self.tokens -= 1;
+            }
+            self.clusters.insert(name, watched);
+        }
+    }
+
+    /// Whether addresses were read as late as the next move asks for.
+    fn next_is_read(&self, now: Time) -> bool {
+        let Some((planned, id, name)) = self.wanted.first() else { return true };
+        // Somebody holds it: it is read again, and the private address that it is to go to. A rescue is not held up for that.
+        if *planned && !self.looks.addresses_read_again() {
+            return false;
+        }
+        let Some(watched) = self.clusters.get(name) else { return true };
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        // A pause that is over may have been made longer in its last moments.
+        let paused_until = address.and_then(|address| match address.mode {
+            AddressMode::Manual { until } => until.filter(|until| *until <= now),
+            AddressMode::Auto => None,
+        });
+        // Watches that race for a last resort need not choose alike: who comes later sees where it went.
+        let resort = watched.intended.get(id).filter(|intent| intent.why == Why::LastResort);
+        let read_since = paused_until.max(resort.map(|intent| intent.since));
+        read_since.is_none_or(|since| self.looks.addresses.asked.is_some_and(|asked| asked >= since))
+    }
+
+    fn launch(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) -> bool {
+        let ruling = watched.rulings.iter().find(|ruling| &ruling.address == id && !ruling.pending);
+        let plan = ruling.and_then(|ruling| ruling.plan.clone());
+        let shown =
+            watched.cluster.addresses.iter().find(|address| &address.id == id).map(|address| address.holder.clone());
+        let holder = shown.as_ref().and_then(Holder::instance).cloned();
+        if let Some(moving) = watched.moving.get(id) {
+            if holder.as_ref() == Some(&moving.plan.to) {
+                if moving.held_before == holder
+                    && moving.error.is_some()
+                    && let Some(moving) = watched.moving.get_mut(id)
+                {
+                    moving.doubt(self.last_id, now);
+                } else {
+                    self.arrived(watched, id, now);
+                }
+                self.timers.insert((now, watched.cluster.name.clone()));
+                return false;
+            }
+            if let Some(shown) = &shown
+                && moving.is_elsewhere(shown)
+            {
+                self.moved_elsewhere(watched, id, shown, now);
+                self.timers.insert((now, watched.cluster.name.clone()));
+                return false;
+            }
+            let same = plan.as_ref().is_some_and(|plan| plan.to == moving.plan.to);
+            if !same || moving.tries >= MAX_TRIES {
+                let error = moving.error.clone().unwrap_or_else(|| "it is no longer to be made".to_owned());
+                self.ended(watched, id, Some(error), !same, now);
+                self.timers.insert((now, watched.cluster.name.clone()));
+                return false;
+            }
+        }
+        let Some(plan) = plan else { return false };
+        if self.reserved.get(&plan.slot).is_some_and(|reservation| &reservation.by != id) {
+            // Another cluster of this node was first: it is decided again.
+            self.timers.insert((now, watched.cluster.name.clone()));
+            return false;
+        }
+        if plan.forced && !self.force_is_recorded(watched, id, now) {
+            return false;
+        }
+        watched.intended.remove(id);
+        let name = watched.cluster.name.clone();
+        let detect = watched.failing_since(plan.from.as_ref()).map(|since| now.since(since));
+        let slot = plan.slot.clone();
+        let act_id = self.new_id();
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
+        let stale = |of: &InstanceId| decide::is_stale(&Holder::Node(of.clone()), state, now);
+        let held_before = state.and_then(|state| state.from.clone()).filter(stale);
+        let last_recorded = state.map(|state| state.since);
+        let moving = watched.moving.entry(id.clone()).or_insert_with(|| {
+            self.moves_open += 1;
+            Moving { held_before, last_recorded, ..Moving::new(plan, now, detect) }
+        });
+        moving.plan.slot = slot.clone();
+        moving.sent(act_id);
+        watched.at_rest = false;
+        let from = self.occupancy.iter().find(|(_, by)| *by == id).map(|(slot, _)| slot.clone());
+        let reservation = Reservation { by: id.clone(), until: now + decide::SETTLING, from };
+        self.reserved.insert(slot.clone(), reservation);
+        let act = Act::Associate {
+            address: id.clone(),
+            interface: slot.interface,
+            private_ip: slot.private_ip,
+            dry_run: false,
+        };
+        self.api_calls += 1;
+        self.out.push(Effect::Act(act_id, act.clone()));
+        self.doing.insert(act_id, (now, act, Doing::Associate(name, id.clone())));
+        true
+    }
+
+    /// A forced move waits until the address's mode is manual: a sweep elsewhere would undo it.
+    fn force_is_recorded(&mut self, watched: &Watched, id: &AllocationId, now: Time) -> bool {
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        if address.is_some_and(|address| matches!(address.mode.in_force(now), AddressMode::Manual { .. })) {
+            return true;
+        }
+        let waiting = |of: &Purpose| matches!(of, Purpose::Force(address) if address == id);
+        let queued = self.tags.iter().any(|(_, write)| write.of.iter().any(waiting));
+        let sent =
+            self.doing.values().any(|(_, _, doing)| matches!(doing, Doing::Tag(write) if write.of.iter().any(waiting)));
+        if !queued && !sent {
+            let value = AddressMode::Manual { until: None }.to_string();
+            let key = self.settings.keys.mode.clone();
+            let write = TagWrite::new(id.to_string(), key, value, Purpose::Force(id.clone()));
+            self.tags.insert(0, (now, write));
+        }
+        false
+    }
+
+    /// Takes in the answer to a move.
+    pub(super) fn associated(
+        &mut self,
+        name: ClusterName,
+        address: AllocationId,
+        result: Result<(), CloudError>,
+        now: Time,
+    ) {
+        let Some(mut watched) = self.clusters.remove(&name) else { return };
+        let throttled = result.as_ref().is_err_and(|error| error.failure == Failure::Throttled);
+        if throttled {
+            // The bucket is not ours alone: it is empty, whatever we counted.
+            self.throttles = self.throttles.saturating_add(1);
+            self.tokens = 0;
+            self.refilled = now;
+            self.held_until = Some(now + backoff(self.throttles.min(3), looks::BACKOFF_MAX_URGENT));
+        } else {
+            self.throttles = 0;
+        }
+        let failed = watched.moving.get_mut(&address).and_then(|moving| moving.answered(result, self.last_id, now));
+        if let Some(error) = failed {
+            let to = watched.moving.get(&address).map(|moving| moving.plan.to.clone());
+            let memory = watched.memory.entry(address.clone()).or_default();
+            match (error.failure, to) {
+                (Failure::NotPermitted | Failure::AddressGone, _) => memory.barred = Some(error.to_string()),
+                (_, Some(to)) => {
+                    memory.refused.insert(to, error.to_string());
+                }
+                (_, None) => {}
+            }
+            self.ended(&mut watched, &address, Some(error.to_string()), false, now);
+        }
+        watched.dirty = true;
+        self.timers.insert((now, name.clone()));
+        self.clusters.insert(name, watched);
+    }
+
+    /// Asks EC2 whether it would allow what a dry run has decided.
+    pub(super) fn ask_if_allowed(&mut self, now: Time) {
+        let names: Vec<ClusterName> = self.clusters.keys().cloned().collect();
+        for name in names {
+            let Some(watched) = self.clusters.get_mut(&name) else { continue };
+            let plans: Vec<(AllocationId, decide::Plan)> = watched
+                .rulings
+                .iter()
+                .filter(|ruling| !ruling.pending)
+                .filter_map(|ruling| Some((ruling.address.clone(), ruling.plan.clone()?)))
+                .filter(|(id, _)| !watched.asked_if_allowed.contains(id))
+                .collect();
+            for (id, plan) in plans {
+                watched.asked_if_allowed.insert(id.clone());
+                self.last_id += 1;
+                let act_id = self.last_id;
+                let act = Act::Associate {
+                    address: id.clone(),
+                    interface: plan.slot.interface,
+                    private_ip: plan.slot.private_ip,
+                    dry_run: true,
+                };
+                self.api_calls += 1;
+                self.out.push(Effect::Act(act_id, act.clone()));
+                self.doing.insert(act_id, (now, act, Doing::DryRun(name.clone(), id)));
+            }
+        }
+    }
+}
