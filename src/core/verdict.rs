@@ -637,3 +637,62 @@ pub fn leaving(
 
 /// Announcements that only the health tag remembers: agents and EC2 repeat theirs.
 pub const NOTICES: [&str; 2] = ["spot", "asg"];
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::core::model::Scheme;
+
+    fn at(ip: u8) -> Option<ProbeTarget> {
+        Some(ProbeTarget {
+            scheme: Scheme::Tcp,
+            ip: Ipv4Addr::new(10, 0, 0, ip),
+            port: 5060,
+            path: "".into(),
+            host: None,
+            timeout: Duration::from_secs(1),
+        })
+    }
+
+    fn tcp() -> Check {
+        Check::Probe { scheme: Scheme::Tcp, port: 5060, path: "".into() }
+    }
+
+    /// One probe, answered at once.
+    fn ask(probing: &mut Probing, id: u64, answer: &Answer) {
+        let now = Time::from_millis(id * 1_000);
+        probing.start(id, now);
+        probing.answer(id, answer, &Policy::default(), now).unwrap();
+    }
+
+    #[test]
+    fn another_address_is_another_service_of_the_same_name() {
+        let mut probing = Probing::new(&tcp(), None);
+        probing.aim(at(1));
+        ask(&mut probing, 1, &Answer::Refused);
+        assert_eq!(probing.evidence(&Policy::default()).ok, Some(false));
+        probing.aim(at(2));
+        let evidence = probing.evidence(&Policy::default());
+        assert_eq!((evidence.check.as_str(), evidence.ok), ("tcp:5060", None));
+        assert_eq!(probing.longest_fails, 1, "of this invocation, wherever it was aimed");
+    }
+
+    #[test]
+    fn what_is_established_is_steady_until_something_speaks_against_it() {
+        let mut probing = Probing::new(&tcp(), Some(Verdict::Healthy));
+        probing.aim(at(1));
+        assert_eq!(probing.steady(), None, "remembered is not established");
+        ask(&mut probing, 1, &Answer::Connected);
+        assert_eq!(probing.steady(), Some(true));
+        ask(&mut probing, 2, &Answer::Refused);
+        assert_eq!(probing.steady(), None);
+        for id in 3..=4 {
+            ask(&mut probing, id, &Answer::Refused);
+        }
+        assert_eq!(probing.steady(), Some(false));
+        ask(&mut probing, 5, &Answer::Connected);
+        assert_eq!(probing.steady(), None);
+    }
+}

@@ -51,6 +51,9 @@ impl Watch {
     }
 
     fn what_failed(&self, report: &Report, now: Time) -> Option<String> {
+        if let Some(failure) = &self.failure {
+            return Some(failure.clone());
+        }
         if let Some(error) = &self.fatal {
             const CURE: &str = "Check the role's permissions and credentials";
             let undone = self.undone(
@@ -71,9 +74,6 @@ impl Watch {
             let names: Vec<&str> = self.clusters.keys().map(ClusterName::as_str).collect();
             let undone = self.undone(report, ONCE_IT_ANSWERS, "The next sweep tries again.");
             return Some(format!("EC2 could not be observed for {} since {at}: {error}. {undone}", names.join(", ")));
-        }
-        if let Some(failure) = &self.failure {
-            return Some(failure.clone());
         }
         if let Some((cluster, address, failed)) = report.failed_moves().next() {
             let error = failed.error.as_deref().unwrap_or("EC2 does not show it");
@@ -123,7 +123,6 @@ impl Watch {
         let moved = moves.any(|made| made.ok);
         match command {
             _ if self.first_read.is_none() => format!("{}; nothing was changed. {again}", self.not_done()),
-            _ if self.failure.is_some() => format!("{}. {again}", self.not_done()),
             Command::Move { .. } if moved => "The move was made before that.".to_owned(),
             Command::Move { .. } => format!("{}. {again}", self.not_done()),
             Command::Mode { .. } | Command::Pause { .. } => {

@@ -3,7 +3,7 @@
 use eipwatch::core::tags::Verdict;
 use eipwatch::embedded::ec2::{Alarm, AlarmState, Api, Check, CheckKind};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
-use eipwatch::sim::world::{Behaviour, SERVES};
+use eipwatch::sim::world::{Behaviour, SERVES, spot_event};
 
 use super::{A, B, C, Scene};
 
@@ -228,12 +228,16 @@ fn heartbeat_that_stopped_while_a_peers_advanced_fails() {
 /// `heartbeat`: all have stopped: the tags are as likely at fault; a problem, and no move.
 #[test]
 fn heartbeats_that_all_stopped_are_a_problem_and_move_nothing() {
-    let mut scene = Scene::beating(2, "heartbeat");
-    scene.agent(A).alive = false;
-    scene.agent(B).alive = false;
-    let told = scene.watch(55);
-    assert_eq!(scene.holder(0), "A");
-    told.problem("the tags, not the node, may be at fault");
+    for dies_after_ms in [0, 7_000] {
+        let mut scene = Scene::beating(2, "heartbeat");
+        scene.after(dies_after_ms, |scene| {
+            scene.agent(A).alive = false;
+            scene.agent(B).alive = false;
+        });
+        let told = scene.watch(55);
+        assert_eq!((scene.holder(0).as_str(), told.node(A).verdict), ("A", Verdict::Unknown), "{dies_after_ms} ms");
+        told.problem("the tags, not the node, may be at fault");
+    }
 }
 
 /// `heartbeat`: with a probe configured a stopped heartbeat never fails the node.
@@ -244,6 +248,7 @@ fn heartbeat_that_stopped_beside_probes_is_a_problem_only() {
     let told = scene.watch(55);
     scene.ends(&told, "stay healthy", "A");
     told.problem("its probes decide");
+    assert_eq!(told.node(A).verdict, Verdict::Healthy);
     scene.refuse(A);
     let told = scene.sweep();
     assert_eq!(scene.holder(0), "B", "{}", told.text());
@@ -276,6 +281,34 @@ fn heartbeat_that_says_leaving_is_left_until_it_says_ok_again() {
     let told = scene.watch(20);
     assert_eq!(told.node(A).leaving, None);
     assert!(told.node(A).candidate);
+}
+
+/// `heartbeat`: it has stopped when `deadtime` is over, by the first reading of then; never before twice its own pace is over.
+#[test]
+fn heartbeat_has_stopped_when_deadtime_is_over() {
+    // When A beats, at which pace, and when the address leaves it. Nodes are read every 5 s.
+    type Case<'a> = (&'a [u64], u64, Option<u64>);
+    let cases: [Case<'_>; 3] =
+        [(&[0, 3_000], 5, Some(15_000)), (&[0], 5, Some(10_000)), (&[0, 1_000, 20_500], 15, None)];
+    for (beats_ms, every_s, moved_ms) in cases {
+        let mut scene = Scene::beating(2, "heartbeat");
+        scene.tag_address(0, "policy", "deadtime=10s");
+        scene.agent(A).alive = false;
+        for (seq, at_ms) in (100..).zip(beats_ms) {
+            scene.after(*at_ms, move |scene| {
+                let now = scene.time_in(0);
+                scene.tag_node(A, "heartbeat", &format!("seq={seq} at={now} status=ok every={every_s}s"));
+            });
+        }
+        let told = scene.watch(23);
+        let moves = scene.world.moves(&scene.address(0));
+        let left_ms = moves.first().map(|(at_ms, _)| at_ms - told.began_ms);
+        assert_eq!(left_ms, moved_ms, "{beats_ms:?}: {:?}", told.evidence(A, "heartbeat"));
+        if moved_ms.is_some() {
+            let (_, text) = told.evidence(A, "heartbeat");
+            assert!(text.ends_with("no other for 15s") || text.ends_with("no other for 20s"), "{text}");
+        }
+    }
 }
 
 /// `heartbeat`: without memory a heartbeat is only taken as stopped after a second look, `every` + 1 s later.
@@ -335,6 +368,18 @@ fn alarm_fails_the_node_that_it_names() {
         assert_eq!(scene.holder(0), holder, "{state:?}: {}", told.text());
         assert!(told.node(B).verdict == Verdict::Healthy, "it is not about B");
     }
+}
+
+/// `alarm`: one in ALARM is enough: no probe is waited for.
+#[test]
+fn alarm_decides_at_once() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "http:8080/health alarm:High.Load");
+    scene.alarm(AlarmState::Alarm, &[A]);
+    scene.service(A, Behaviour::Silent);
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-unhealthy to B", "B");
+    assert!(scene.moved_after_ms(&told) < 1_000, "{} ms", scene.moved_after_ms(&told));
 }
 
 /// `alarm`: a cluster's check whose alarm names no instance counts for none, and is reported.
@@ -425,11 +470,13 @@ fn scheduled_events_make_a_node_leave_ten_minutes_before() {
     ] {
         let mut scene = Scene::pair();
         scene.schedule(A, description, from_s, to_s);
+        let noticed = format!(" noticed={}", scene.time_in(from_s - 600));
         let told = scene.sweep();
         assert_eq!(scene.holder(0), holder, "{description} {from_s} {to_s}: {}", told.text());
         if holder == "B" {
             assert_eq!(scene.says(&told, 0), "move holder-leaving to B");
             assert_eq!(told.node(A).leaving.as_deref(), Some("system-reboot"));
+            assert!(scene.node_tag(A, "health").ends_with(&noticed), "{}", scene.node_tag(A, "health"));
         }
     }
 }
@@ -457,6 +504,38 @@ fn undrain_overrules_scheduled_events_and_agents() {
     scene.beat(B, 8, "leaving", 0);
     let told = scene.sweep();
     assert_eq!(told.node(B).leaving.as_deref(), Some("agent"));
+}
+
+/// `undrain` ends what was announced until then, within its second, too; what is announced later counts.
+#[test]
+fn undrain_ends_what_was_announced_before_it() {
+    let mut scene = Scene::pair();
+    let b = scene.node(B);
+    scene.pass(200);
+    let spot = |scene: &mut Scene| {
+        let event = spot_event(&b, scene.epoch_ms());
+        scene.send(&event)
+    };
+    let told = spot(&mut scene);
+    assert_eq!(told.node(B).leaving.as_deref(), Some("spot"));
+    scene.pass(300);
+    assert!(scene.now_ms() % 1_000 > 200, "the same second: {} ms", scene.now_ms());
+    for told in [scene.send(&serde_json::json!({"action": "undrain", "node": &*b})), scene.sweep()] {
+        assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (None, true));
+    }
+    scene.pass(10_000);
+    let told = spot(&mut scene);
+    assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (Some("spot"), false));
+}
+
+/// A policy that condemns at the first failure does not have the address read all the time.
+#[test]
+fn one_failure_to_fall_reads_no_more_than_three() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "fall=1");
+    let told = scene.watch(30);
+    let reads = scene.calls_to(Api::DescribeAddresses, &told);
+    assert!(reads.len() <= 8, "{reads:?}");
 }
 
 /// Clusters settle independently: one that takes long holds up no other.

@@ -3,7 +3,7 @@
 use eipwatch::embedded::ec2::{Api, InstanceSpec, Place, tags};
 use eipwatch::embedded::faults::{Fault, Rule};
 use eipwatch::sim::world::{Behaviour, spot_event};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{A, B, C, Scene};
 
@@ -142,6 +142,55 @@ fn a_pause_that_was_not_written_in_time_has_failed() {
     let error = told.report.error.as_deref().unwrap_or_default();
     assert!(!told.report.ok && error.starts_with("web was NOT paused, as far as is known: "), "{error}");
     assert!(error.contains("may be written: it had no answer when the invocation's time was up"), "{error}");
+    // With several addresses some may have got it.
+    let mut scene = Scene::seasoned(2, 2);
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::CreateTags));
+    let told = scene.send(&json!({"action": "pause", "cluster": "web"}));
+    let error = told.report.error.as_deref().unwrap_or_default();
+    assert!(!told.report.ok && error.starts_with("web was NOT paused as a whole: "), "{error}");
+}
+
+/// A command after which EC2 may not be read any more says what it did, and what not.
+#[test]
+fn a_command_that_loses_sight_of_ec2_says_what_it_did() {
+    let unread = |from_ms| Rule::error("UnauthorizedOperation").on(Api::DescribeAddresses).between(from_ms, u64::MAX);
+    let slow = |api, ms| Rule::new(Fault::Latency { min_ms: ms, max_ms: ms }).on(api);
+    let begin = |addresses| {
+        let mut scene = Scene::seasoned(addresses, 2);
+        let from_ms = scene.epoch_ms() + 300;
+        scene.ec2.faults_mut().push(unread(from_ms));
+        scene
+    };
+    let error = |scene: &mut Scene, order: Value| {
+        let told = scene.send(&order);
+        assert!(!told.report.ok && told.report.observed, "{order}");
+        told.report.error.unwrap_or_default()
+    };
+    // The address is read again before it is moved.
+    let mut scene = begin(1);
+    scene.ec2.faults_mut().push(slow(Api::DescribeInstances, 400));
+    let told = error(&mut scene, json!({"action": "move"}));
+    assert!(told.contains("The address of web was NOT moved. Check the role's"), "{told}");
+    // A mode that was written, and one that was not.
+    for (code, expected) in
+        [(None, "The mode is written; "), (Some("UnauthorizedOperation"), "web was NOT paused: eipwatch:mode on")]
+    {
+        let mut scene = begin(1);
+        scene.refuse(A);
+        scene.ec2.faults_mut().extend(code.map(|code| Rule::error(code).on(Api::CreateTags)));
+        let told = error(&mut scene, json!({"action": "pause", "cluster": "web"}));
+        assert!(told.contains(expected), "{told}");
+    }
+    // A move that was made, while another went on.
+    let mut scene = Scene::new(2, 2);
+    let (b, from_ms) = (scene.node(B), scene.epoch_ms() + 2_000);
+    scene.tag_address(0, "policy", "rise=3 fall=3");
+    scene.refuse(A);
+    let other = scene.address(1);
+    scene.ec2.faults_mut().extend([unread(from_ms), slow(Api::AssociateAddress, 3_000).naming(&other)]);
+    let ip = scene.public_ip(0);
+    let told = error(&mut scene, json!({"action": "move", "address": ip, "to": &*b}));
+    assert!(told.contains("The move was made before that."), "{told}");
 }
 
 /// A `move` whose address leaves the cluster meanwhile has not been carried out.
@@ -234,6 +283,16 @@ fn force_moves_and_sets_the_mode_to_manual() {
 }
 
 /// `force` to a node that is a candidate leaves the mode alone; and it never displaces another Elastic IP.
+#[test]
+fn force_writes_the_mode_once() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    let b = scene.node(B);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 1_200, max_ms: 1_200 }).on(Api::CreateTags));
+    let told = scene.send(&json!({"action": "move", "to": &*b, "force": true}));
+    assert_eq!((told.calls.iter().filter(|call| *call == "tag mode 0").count(), scene.holder(0).as_str()), (1, "B"));
+}
+
 #[test]
 fn force_sets_no_mode_where_it_is_not_needed_and_displaces_nobody() {
     let mut scene = Scene::pair();
@@ -381,6 +440,12 @@ fn commands_list_what_there_is_when_a_name_is_missing_or_wrong() {
     assert!(text.contains("`cluster`") && text.contains("web"), "{text}");
     let text = scene.bad_request(&json!({"action": "drain", "node": "i-0123456789abcdef0"}));
     assert!(text.contains("`node`") && text.contains(&*scene.node(A)), "{text}");
+    assert!(text.contains(r#"{"action":"drain","#), "{text}");
+    let text = scene.bad_request(&json!({"action": "undrain", "node": "i-0123456789abcdef0"}));
+    assert!(text.contains(r#"{"action":"undrain","#), "{text}");
+    let mut nothing = Scene { world: eipwatch::sim::world::World::new(1) };
+    let text = nothing.bad_request(&json!({"action": "pause"}));
+    assert!(text.contains("there is no cluster: no Elastic IP and no instance carries the cluster tag"), "{text}");
     // With a second cluster, one has to be named; the address names it, too.
     scene.ec2.add_address(tags([("eipwatch:cluster", "db")]));
     scene.ec2.add_instance(InstanceSpec { tags: tags([("eipwatch:cluster", "db")]), ..InstanceSpec::default() });

@@ -196,6 +196,41 @@ fn a_notice_of_an_earlier_life_announces_nothing() {
     assert_eq!(scene.holder(0), "A");
 }
 
+/// An alarm that no event and no dimension ties to a node sweeps the clusters whose checks name it: all nodes', or one's own.
+#[test]
+fn an_alarm_sweeps_whose_checks_name_it() {
+    for own in [false, true] {
+        let (mut scene, db) = two_clusters();
+        if own {
+            scene.tag_node(A, "check", "alarm:High.Load")
+        } else {
+            scene.tag_address(0, "check", "alarm:High.Load")
+        }
+        let told = scene.send(&alarm_direct("High.Load", None));
+        assert_eq!(clusters(&told), ["web"], "own {own}");
+        // Nobody inherits what all nodes override.
+        for n in [A, B] {
+            scene.tag_node(n, "check", if own { "alarm:High.Load" } else { "http:8080/health" });
+        }
+        scene.tag(&db, "check", "ec2");
+        let told = scene.send(&alarm_direct("High.Load", None));
+        assert_eq!(clusters(&told), ["web"], "own {own}");
+    }
+}
+
+/// Several notifications at once: each says of its own node what it says.
+#[test]
+fn a_rebalance_recommendation_is_told_of_its_own_cluster() {
+    let (mut scene, db) = two_clusters();
+    let record = |inner: Value| json!({"EventSource": "aws:sns", "Sns": {"Message": inner.to_string()}});
+    let told = scene.send(&json!({"Records": [record(rebalance(&scene.node(A))), record(health(&db))]}));
+    let of = |name: &str| {
+        let cluster = told.report.clusters.iter().find(|cluster| cluster.cluster.as_str() == name);
+        cluster.is_some_and(|cluster| cluster.problems.iter().any(|problem| problem.contains("rebalance")))
+    };
+    assert_eq!((clusters(&told).len(), of("web"), of("db")), (2, true, false));
+}
+
 /// A rebalance recommendation is reported only.
 #[test]
 fn a_rebalance_recommendation_is_reported_only() {

@@ -160,6 +160,17 @@ fn rule_3_a_rescue_waits_at_most_five_seconds_for_nodes_that_do_not_settle() {
     assert!((1_000..=5_000).contains(&after_ms), "{after_ms} ms; {}", scene.says(&told, 0));
 }
 
+/// Rule 3: the same where the address sits on an interface that is attached to nothing: counted from when that counts.
+#[test]
+fn rule_3_a_rescue_from_a_loose_interface_waits_at_most_five_seconds() {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "policy", "fall=20 rise=20 fast=1s");
+    scene.loose(0);
+    let told = scene.sweep();
+    let after_ms = scene.moved_after_ms(&told);
+    assert!((15_000..=15_500).contains(&after_ms), "{after_ms} ms; {}", scene.says(&told, 0));
+}
+
 /// Rule 3: when all nodes fail at once the address stays, in every form of blindness.
 #[test]
 fn rule_3_blindness_moves_nothing() {
@@ -581,6 +592,22 @@ fn rule_7_a_loose_interface_is_gone_after_ten_seconds() {
     scene.ends(&told, "move holder-gone to A", "A");
     let moved_ms = scene.moved_after_ms(&told);
     assert!((10_000..12_000).contains(&moved_ms), "{moved_ms} ms");
+    // Asked what it is once, and once more.
+    assert_eq!(scene.calls_to(Api::DescribeNetworkInterfaces, &told), [0, 10_000]);
+}
+
+/// Rule 7: an interface that EC2 shows with an address, but does not know, is asked for once a second.
+#[test]
+fn rule_7_an_interface_that_is_not_shown_is_asked_for_at_a_pace() {
+    let mut scene = Scene::pair();
+    scene.world.time_limit_ms = 20_000;
+    let nic = scene.loose(0);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Omit(nic.clone())).on(Api::DescribeNetworkInterfaces));
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 20, max_ms: 20 }));
+    let told = scene.sweep();
+    let asked = scene.calls_to(Api::DescribeNetworkInterfaces, &told).len();
+    assert!((10..=21).contains(&asked), "{asked}");
+    assert_eq!(scene.holder(0), nic.to_string());
 }
 
 /// Rule 7: an interface that is attached again within the 10 s is not gone.
@@ -777,6 +804,30 @@ fn rule_8_what_was_read_before_a_move_is_tried_again_before_it_counts() {
     });
     let told = scene.watch(50);
     scene.ends(&told, "stay healthy", "A");
+}
+
+/// Rule 8: what cannot be read again after a move is decided without, 30 s after the second of the move.
+#[test]
+fn rule_8_what_cannot_be_read_again_is_decided_without_after_thirty_seconds() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "ec2");
+    scene.tag_node(A, "mode", "drain");
+    scene.remember(0, A, Some(B), "holder-unhealthy", 3);
+    scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeInstanceStatus));
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-draining to B", "B");
+    assert_eq!(scene.moved_after_ms(&told), 28_000);
+}
+
+/// A failover that waits for its target is told once it is decided.
+#[test]
+fn a_failover_is_told_once_its_target_is_known() {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "policy", "fall=2 rise=6");
+    scene.refuse(A);
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-unhealthy to B", "B");
+    assert_eq!(scene.decided(told.handle), ["move holder-unhealthy to B", "stay healthy"]);
 }
 
 /// Rule 8, rule 1: what was read of nodes 10 s ago or more decides no move while EC2 answers: it is read again.
@@ -1031,6 +1082,60 @@ fn rule_11_a_disrupted_zone_is_bisected() {
     scene.ends(&told, "move holder-unhealthy to B", "B");
     assert!(scene.ec2.pages(Api::DescribeTags) > 0);
     told.problem("InternalError");
+}
+
+/// Rule 11: where all can be described by id, nothing is wrong; and what else is read meanwhile is taken in.
+#[test]
+fn rule_11_what_is_found_by_id_is_no_problem() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().extend([
+        // Only calls that name nobody fail.
+        Rule::new(Fault::Zone { zone: "elsewhere".to_owned(), unnamed: true }).on(Api::DescribeInstances),
+        Rule::new(Fault::Latency { min_ms: 200, max_ms: 200 }).on(Api::DescribeInstances),
+        // Answered while instances are asked for by id.
+        Rule::new(Fault::Latency { min_ms: 700, max_ms: 700 }).on(Api::DescribeInstanceStatus),
+    ]);
+    scene.status(B, CheckKind::Instance, Check::Impaired);
+    let told = scene.expect("stay healthy", &[], "A");
+    assert_eq!(told.problems(), "");
+    assert!(told.took_ms() < 3_000, "{} ms", told.took_ms());
+    assert!(!told.node(B).candidate && told.evidence(B, "ec2").1.contains("impaired"), "{:?}", told.evidence(B, "ec2"));
+}
+
+/// Rule 11: a peer that cannot be described any more is still probed: where it is, is known.
+#[test]
+fn rule_11_what_was_described_before_is_still_probed() {
+    let mut scene = Scene::pair();
+    let from_ms = scene.epoch_ms() + 10_000;
+    let rule = Rule::new(Fault::Zone { zone: "eu-west-1b".to_owned(), unnamed: true });
+    scene.ec2.faults_mut().push(rule.between(from_ms, u64::MAX));
+    scene.after(20_000, |scene| scene.refuse(B));
+    let told = scene.watch(40);
+    assert_eq!(told.evidence(B, "http"), (Some(false), "refused".to_owned()));
+}
+
+/// Rule 11: the search for those that can be described has its limits, at once and in all, and ends when EC2 is too busy.
+#[test]
+fn rule_11_the_search_has_its_limits() {
+    let mut scene = Scene::new(1, 130);
+    let slow = || Rule::new(Fault::Latency { min_ms: 100, max_ms: 100 }).on(Api::DescribeInstances);
+    scene.ec2.faults_mut().extend([Rule::error("InternalError").on(Api::DescribeInstances), slow()]);
+    let told = scene.sweep();
+    let calls = scene.calls_to(Api::DescribeInstances, &told);
+    // Two that name nobody, then those by id.
+    assert_eq!(calls.len(), 2 + 64);
+    let at_once = calls.iter().map(|at_ms| calls.iter().filter(|other| *other == at_ms).count()).max();
+    assert_eq!((at_once, told.took_ms() < 10_000), (Some(4), true), "{} ms", told.took_ms());
+
+    let mut scene = Scene::new(1, 8);
+    let a = scene.node(A);
+    scene.ec2.faults_mut().extend([
+        Rule::error("RequestLimitExceeded").on(Api::DescribeInstances).naming(&a),
+        Rule::new(Fault::Zone { zone: "elsewhere".to_owned(), unnamed: true }).on(Api::DescribeInstances),
+        slow(),
+    ]);
+    let told = scene.sweep();
+    assert_eq!(scene.calls_to(Api::DescribeInstances, &told).len(), 3);
 }
 
 /// Rule 11: a holder that cannot be described is judged by its probes: one that serves keeps the address.

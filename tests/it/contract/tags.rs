@@ -1,8 +1,9 @@
 //! Tags: what does not parse is a problem that names it, and never moves what would not have been moved otherwise.
 
+use eipwatch::core::log::Record;
 use eipwatch::core::tags::Verdict;
 use eipwatch::embedded::ec2::Api;
-use eipwatch::embedded::faults::Rule;
+use eipwatch::embedded::faults::{Fault, Rule};
 use serde_json::json;
 
 use super::{A, B, C, Scene};
@@ -304,4 +305,38 @@ fn concurrent_tag_access_is_tried_again() {
     assert!(scene.node_tag(B, "health").starts_with("verdict=unhealthy"));
     assert_eq!(told.problems(), "");
     assert!(!json!(told.report.problems).to_string().contains("Concurrent"));
+}
+
+/// Of what could not be read and was written over a hundred are told: somebody may write garbage on and on.
+#[test]
+fn at_most_a_hundred_garbled_tags_are_told_of() {
+    let mut scene = Scene::new(1, 102);
+    for n in 0..102 {
+        scene.tag_node(n, "health", &format!("garbage-{n}"));
+    }
+    let told = scene.watch(12);
+    assert_eq!(told.problems().matches("garbage-").count(), 100, "{}", told.problems());
+}
+
+/// A cluster whose tags are all removed is no more; a move on its way is seen to its end.
+#[test]
+fn a_cluster_without_tags_is_no_more() {
+    let untag = |scene: &mut Scene| {
+        for id in [scene.node(A), scene.node(B), scene.address(0)] {
+            scene.world.untag(&id, "cluster");
+        }
+    };
+    let mut scene = Scene::pair();
+    scene.after(7_000, untag);
+    let told = scene.watch(20);
+    assert_eq!((told.report.clusters.len(), told.report.ok), (0, true));
+
+    let mut scene = Scene::pair();
+    scene.stop_node(A);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 6_000, max_ms: 6_000 }).on(Api::AssociateAddress));
+    scene.after(2_000, untag);
+    let told = scene.watch(20);
+    assert_eq!(scene.holder(0), "B");
+    let moves = scene.world.log(told.handle).iter().filter(|record| matches!(record, Record::Move { .. })).count();
+    assert_eq!(moves, 1);
 }

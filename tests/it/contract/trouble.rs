@@ -80,6 +80,9 @@ fn an_ec2_that_cannot_be_observed_fails_the_invocation() {
         let told = scene.sweep();
         assert!(!told.report.ok && told.took_ms() <= 20_000, "{code}");
         assert!(told.report.error.clone().unwrap_or_default().contains(code), "{:?}", told.report.error);
+        if api == Api::DescribeInstances {
+            assert!(told.report.error.clone().unwrap_or_default().contains(" for web"), "{:?}", told.report.error);
+        }
         assert_eq!((told.calls.len(), scene.holder(0).as_str()), (0, "A"));
     }
 }
@@ -106,7 +109,45 @@ fn whoever_waits_for_the_answer_is_told_early_that_ec2_shows_nothing() {
         let Some(Ending::Report(report)) = watch.ending() else { panic!("{:?}", watch.ending()) };
         assert!(report.error.as_ref().is_some_and(|error| error.contains("InternalError")), "{:?}", report.error);
         assert_eq!(now.since(began).as_millis(), expected_ms);
+        let effort = watch.effort(now);
+        assert!(u128::from(effort.took_ms) == expected_ms && effort.api_calls > 10, "{effort:?}");
     }
+}
+
+/// Tags that could not be written, or had no answer in time, are problems: no invocation fails for them, and no other tag is held up.
+#[test]
+fn tags_that_cannot_be_written_are_problems_only() {
+    let mut scene = Scene::new(1, 2);
+    scene.world.time_limit_ms = 10_000;
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 19_000, max_ms: 19_000 }).on(Api::CreateTags));
+    let told = scene.sweep();
+    assert!(told.report.ok, "{:?}", told.report.error);
+    told.problem("may be written: it had no answer when the invocation's time was up");
+    for (code, cure) in [("UnauthorizedOperation", true), ("InvalidInstanceID.NotFound", false)] {
+        let mut scene = Scene::new(1, 2);
+        let a = scene.node(A);
+        scene.ec2.faults_mut().push(Rule::error(code).on(Api::CreateTags).naming(&a));
+        let told = scene.sweep();
+        // Both were written by one call; each is tried by itself.
+        assert_eq!(scene.node_tag(A, "health"), "");
+        assert!(told.report.ok && scene.node_tag(B, "health").starts_with("verdict=healthy"), "{code}");
+        assert_eq!(told.problems().contains(&format!("The role needs ec2:CreateTags on {a}")), cure, "{code}");
+    }
+}
+
+/// A move that waits for its reading when the time is up is told as not made.
+#[test]
+fn a_move_that_waits_at_the_deadline_was_not_made() {
+    let mut scene = Scene::pair();
+    scene.world.time_limit_ms = 10_000;
+    // It falls after 8 s, and the reading that is asked for then comes too late.
+    scene.tag_address(0, "policy", "fall=12");
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 2_500, max_ms: 2_500 }).on(Api::DescribeAddresses));
+    scene.refuse(A);
+    let told = scene.sweep();
+    let error = told.report.error.as_deref().unwrap_or_default();
+    assert!(error.starts_with("web: NOT moved: the invocation's time was up before the move could be sent"), "{error}");
+    scene.unmoved();
 }
 
 /// The first candidate is refused by EC2: the second one gets the address, in the same sweep.
