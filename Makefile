@@ -10,9 +10,13 @@ demo: ## See an address move, on this machine: no AWS, no Python
 	cargo run --locked --profile demo --no-default-features --bin eipwatch -- demo
 
 test: .venv/installed ## Run every check and test; the first time, the AWS SDK takes a quarter of an hour
+	@echo '== 1 of 4: dependencies'
 	tests/tools/dependencies.sh
+	@echo '== 2 of 4: formatting and clippy; the first time, this compiles the AWS SDK'
 	tests/tools/lint.sh
+	@echo '== 3 of 4: all tests; the simulation takes a minute'
 	RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --locked
+	@echo '== 4 of 4: documentation'
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --no-default-features --no-deps
 
 lint: ## Check formatting, and everything that clippy knows
