@@ -708,7 +708,7 @@ impl<'a> Asked<'a> {
         let since = self.memory().and_then(|memory| memory.rescue_since).unwrap_or(now);
         let patience_ends = since + LAST_RESORT_AFTER;
         let waited = now >= patience_ends;
-        let wait = |ruling: Ruling| Ruling { pending: true, again_at: Some(patience_ends), plan: None, ..ruling };
+        let wait = |ruling: Ruling| Ruling { pending: true, again_at: Some(patience_ends), ..ruling };
         let to_candidate = |one: &Rated<'a>, slot: Slot| {
             let text = format!("{text}: it goes to {}, the best candidate.", self.label(&one.node.id));
             self.go(holder, one.node, slot, why, text, rated)

@@ -247,7 +247,7 @@ impl Probing {
             (Some((ok, text)), None) => {
                 let streak = match (self.standing, ok) {
                     (Standing::Up, false) => format!(" ({} of {} failures to fall)", self.fails, policy.fall),
-                    (Standing::Down | Standing::Unknown, true) if self.standing != Standing::Up => {
+                    (Standing::Down | Standing::Unknown, true) => {
                         format!(" ({} of {} passes to rise)", self.passes, policy.rise)
                     }
                     _ => String::new(),
@@ -425,7 +425,8 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
                 settled &= done;
                 promising &= done || probing.promising(case.policy, now);
                 wavering |= match probing.standing {
-                    Standing::Up => probing.fails > 0,
+                    // A failure makes it suspect, or another check has failed it: neither is a break of that.
+                    Standing::Up => false,
                     Standing::Down => probing.passes > 0,
                     Standing::Unknown => true,
                 };
@@ -694,5 +695,46 @@ mod tests {
         assert_eq!(probing.steady(), Some(false));
         ask(&mut probing, 5, &Answer::Connected);
         assert_eq!(probing.steady(), None);
+    }
+
+    #[test]
+    fn one_that_flaps_is_settled_once_it_has_flapped_long_enough() {
+        let policy = Policy::default();
+        let mut probing = Probing::new(&tcp(), None);
+        probing.aim(at(1));
+        // Twice as many as it takes to fall and to rise.
+        for id in 1..=10 {
+            assert!(!probing.settled(&policy), "before answer {id}");
+            assert_eq!(probing.promising(&policy, Time::from_millis(id * 1_000)), id % 2 == 1, "before answer {id}");
+            ask(&mut probing, id, if id % 2 == 0 { &Answer::Connected } else { &Answer::Refused });
+        }
+        assert!(probing.settled(&policy));
+        assert!(!probing.promising(&policy, Time::from_millis(11_000)));
+    }
+
+    #[test]
+    fn one_that_does_not_answer_in_its_pace_promises_nothing() {
+        let policy = Policy::default();
+        let mut probing = Probing::new(&tcp(), None);
+        probing.aim(at(1));
+        probing.start(1, Time::from_millis(1_000));
+        let due = Time::from_millis(1_000) + policy.fast;
+        assert!(probing.promising(&policy, due));
+        assert!(!probing.promising(&policy, due + Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn probes_that_began_at_once_all_count() {
+        let policy = Policy::default();
+        let mut probing = Probing::new(&tcp(), None);
+        probing.aim(at(1));
+        let now = Time::from_millis(1_000);
+        probing.start(1, now);
+        probing.start(2, now);
+        assert!(probing.answer(1, &Answer::Connected, &policy, now).is_some());
+        assert!(probing.answer(2, &Answer::Connected, &policy, now).is_some());
+        // One that began before them tells nothing new.
+        probing.start(3, Time::from_millis(999));
+        assert_eq!(probing.answer(3, &Answer::Refused, &policy, now), None);
     }
 }

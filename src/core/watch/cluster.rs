@@ -14,7 +14,7 @@ use crate::core::log::Record;
 use crate::core::model::{AllocationId, Answer, InstanceId, InstanceState, ProbeTarget};
 use crate::core::report::MoveReport;
 use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Taken};
-use crate::core::tags::{Check, Health, Keys, Leaving, MAX_MOVES_KEPT, State, Undrained, Verdict, plain};
+use crate::core::tags::{Check, Health, Keys, Leaving, State, Undrained, Verdict, plain};
 use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
 
@@ -252,10 +252,6 @@ impl Watched {
                     .is_none_or(|memory| memory.gone_event.is_some() || memory.left_alone_until.is_some())
         };
         self.rulings.iter().all(lasts) && !self.cluster.nodes.values().any(told)
-    }
-
-    fn holds(&self, id: &InstanceId) -> bool {
-        self.cluster.addresses.iter().any(|address| address.holder.instance() == Some(id))
     }
 
     fn judge(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
@@ -677,13 +673,6 @@ impl Watched {
         self.dirty = true;
     }
 
-    /// A state tag was written.
-    pub fn recorded_state(&mut self, id: &AllocationId, state: &State) {
-        if let Some(address) = self.cluster.addresses.iter_mut().find(|address| &address.id == id) {
-            address.state = Some(state.clone());
-        }
-    }
-
     /// A holder that somebody else chose is taken as it is, and remembered.
     fn adopt(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
         if !around.writes {
@@ -700,7 +689,7 @@ impl Watched {
             }
             let Some((holder, from, mut moves)) = unrecorded(address, memory, now) else { continue };
             memory.unrecorded = None;
-            push_move(&mut moves, now);
+            moves.push(now.whole_second());
             let adopted =
                 State { holder, since: now.whole_second(), from: Some(from), why: EXTERNAL.to_owned(), moves };
             memory.state = Some(adopted.clone());
@@ -749,23 +738,7 @@ impl Watched {
 
     /// Nodes that could receive an address of the cluster now.
     pub fn candidates(&self) -> BTreeSet<InstanceId> {
-        self.cluster
-            .nodes
-            .keys()
-            .filter(|id| {
-                let single = self.cluster.addresses.len() == 1 && self.holds(id);
-                !single && self.rulings.iter().any(|ruling| ruling.candidates.contains(id))
-            })
-            .cloned()
-            .collect()
-    }
-}
-
-/// Adds a move, keeping the youngest.
-pub fn push_move(moves: &mut Vec<Time>, at: Time) {
-    moves.push(at.whole_second());
-    if moves.len() > MAX_MOVES_KEPT {
-        moves.remove(0);
+        self.rulings.iter().flat_map(|ruling| ruling.candidates.iter().cloned()).collect()
     }
 }
 

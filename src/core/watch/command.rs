@@ -218,12 +218,10 @@ impl Command {
     /// Tells a cluster in scope what the command asks of it.
     pub fn apply(&self, watched: &mut Watched) {
         match self {
-            Command::Move { id: Some(id), order, .. }
-                if watched.cluster.addresses.iter().any(|address| &address.id == id) =>
-            {
+            Command::Move { id: Some(id), order, .. } => {
                 watched.memory.entry(id.clone()).or_default().order = Some(order.clone());
             }
-            Command::Mode { node, undrained: Some(undrained), .. } if watched.cluster.nodes.contains_key(node) => {
+            Command::Mode { node, undrained: Some(undrained), .. } => {
                 watched.nodes.entry(node.clone()).or_default().undrained = Some(*undrained);
             }
             _ => {}

@@ -249,7 +249,7 @@ impl Looks {
     /// unless it cannot be had at all.
     pub fn want_of_nodes(&mut self, at: Time, alarms: bool) {
         for (routine, wanted) in [(&mut self.instances, true), (&mut self.status, true), (&mut self.alarms, alarms)] {
-            let hopeless = routine.given_up && routine.error.as_ref().is_some_and(is_hopeless);
+            let hopeless = routine.error.as_ref().is_some_and(is_hopeless);
             if wanted && !hopeless && routine.asked.is_none_or(|asked| asked < at) {
                 routine.want(at);
             }

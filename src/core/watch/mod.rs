@@ -260,18 +260,11 @@ impl Watch {
         let timers = self.timers.first().map(|(at, _)| *at);
         let tags = if self.tagging() < MAX_TAGGING { self.tags.iter().map(|(at, _)| *at).min() } else { None };
         let moves = if self.wanted.is_empty() { None } else { self.move_possible_at() };
-        let end = (self.ends > self.started).then_some(self.ends);
-        [
-            timers,
-            tags,
-            moves,
-            end.filter(|_| !self.stopped && self.looks_repeat()),
-            self.looks.next_wake(),
-            Some(self.must_end_at()),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let end = self.looks.repeats().then_some(self.ends);
+        [timers, tags, moves, end.filter(|_| !self.stopped), self.looks.next_wake(), Some(self.must_end_at())]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Gives an EC2 that shows nothing at all no more than this, for people who wait for the answer. What it has shown once is waited
@@ -282,10 +275,6 @@ impl Watch {
 
     fn must_end_at(&self) -> Time {
         if self.first_read.is_none() { self.unseen_until } else { self.deadline }
-    }
-
-    fn looks_repeat(&self) -> bool {
-        self.looks.repeats()
     }
 
     /// Everything to be done now.

@@ -11,7 +11,7 @@ use crate::core::snapshot::{Holder, Reservation};
 use crate::core::tags::{AddressMode, State};
 use crate::core::time::Time;
 
-use super::cluster::{self, Watched, push_move};
+use super::cluster::{self, Watched};
 use super::command::Command;
 use super::looks::{self, backoff};
 use super::moving::{MAX_TRIES, Moving, NODES_BEFORE_MOVE, Phase, Progress, READ_BEFORE_MOVE};
@@ -98,12 +98,12 @@ impl Watch {
             && !raced
         {
             // Somebody else's move came before ours, and counts.
-            push_move(&mut moves, moving.began);
+            moves.push(moving.began.whole_second());
         }
         if plan.why == Why::Manual {
             moves.clear();
         } else if plan.why.counted() {
-            push_move(&mut moves, now);
+            moves.push(now.whole_second());
         }
         let state = State {
             holder: plan.to.clone(),

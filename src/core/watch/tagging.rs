@@ -231,13 +231,8 @@ impl Watch {
                         self.timers.insert((now, name.clone()));
                     }
                 }
-                Purpose::State(name, address, state) => {
-                    if let Some(watched) = self.clusters.get_mut(name).filter(|_| written) {
-                        watched.recorded_state(address, state);
-                        watched.dirty = true;
-                    }
-                }
-                Purpose::Command | Purpose::Force(_) => {}
+                // What it says is remembered since it was decided.
+                Purpose::State(..) | Purpose::Command | Purpose::Force(_) => {}
             }
         }
         if write.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_))) {

@@ -1,7 +1,8 @@
 //! Every check, and what it makes of holders and candidates.
 
+use eipwatch::core::log::Record;
 use eipwatch::core::tags::Verdict;
-use eipwatch::embedded::ec2::{Alarm, AlarmState, Api, Check, CheckKind};
+use eipwatch::embedded::ec2::{Alarm, AlarmState, Api, Check, CheckKind, InstanceSpec, tags};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, SERVES, spot_event};
 
@@ -176,6 +177,11 @@ fn via_public_without_a_public_address_is_unknown_and_a_problem() {
     assert_eq!(told.node(B).verdict, Verdict::Unknown);
     told.problem("no public address");
     assert!(!told.node(B).candidate);
+    // Nor is it what was remembered of it when it could be asked.
+    let since = scene.time_in(-600);
+    scene.tag_node(B, "health", &format!("verdict=healthy since={since}"));
+    let told = scene.sweep();
+    assert_eq!(told.node(B).verdict, Verdict::Unknown);
 }
 
 /// `via=public`: an Elastic IP that went to another node is not this node's any more, whatever DescribeInstances still shows.
@@ -357,6 +363,114 @@ fn heartbeat_that_starts_again_from_one_has_advanced() {
     scene.ends(&told, "stay healthy", "A");
 }
 
+/// One check that has failed for good is enough: others are not waited for.
+#[test]
+fn one_check_that_has_failed_is_enough() {
+    let mut scene = Scene::pair();
+    for n in [A, B] {
+        let id = scene.node(n);
+        scene.service_on(&id, 5_432, SERVES);
+    }
+    scene.tag_address(0, "check", "http:8080/health tcp:5432");
+    scene.season();
+    let a = scene.node(A);
+    scene.service_on(&a, 5_432, Behaviour::Silent);
+    scene.refuse(A);
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-unhealthy to B", "B");
+    // Refused three times, 500 ms apart; the first timeout comes after 1 s, the third after 2.
+    assert!(scene.moved_after_ms(&told) <= 1_200, "{} ms", scene.moved_after_ms(&told));
+}
+
+/// `since`: a doubt that comes to nothing leaves the verdict as old as it was.
+#[test]
+fn a_doubt_that_comes_to_nothing_makes_no_verdict_younger() {
+    for begins_ms in [0, 6_000] {
+        let mut scene = Scene::pair();
+        let since = scene.sweep().node(A).since.clone();
+        scene.pass(60_000);
+        scene.after(begins_ms, |scene| scene.refuse(A));
+        scene.after(begins_ms + 600, |scene| scene.serve(A));
+        let told = scene.watch(20);
+        assert!(told.node(A).longest_fail_streak > 0);
+        assert_eq!((told.node(A).verdict, told.node(A).since.clone()), (Verdict::Healthy, since), "{begins_ms}");
+    }
+}
+
+/// A doubt is told of while it lasts.
+#[test]
+fn a_doubt_is_told_of() {
+    let mut scene = Scene::pair();
+    scene.world.time_limit_ms = 5_000;
+    scene.tag_address(0, "policy", "fall=20");
+    scene.refuse(A);
+    let told = scene.sweep();
+    assert!(told.text().contains("it began to fail (http:8080/health refused"), "{}", told.text());
+    let since = told.node(A).since.clone().unwrap_or_default();
+    assert!(scene.node_tag(A, "health").contains(&since), "healthy since {since}, as far as is known");
+}
+
+/// What probes are asked follows the policy while it watches.
+#[test]
+fn probes_follow_the_policy_at_once() {
+    let mut scene = Scene::pair();
+    scene.service(A, Behaviour::Serve { latency_ms: 2_000 });
+    scene.service(B, Behaviour::Serve { latency_ms: 2_000 });
+    scene.tag_address(0, "policy", "timeout=3s");
+    scene.after(12_000, |scene| scene.tag_address(0, "policy", "timeout=1s host=example.org"));
+    let told = scene.watch(40);
+    assert_eq!((told.node(A).verdict, scene.holder(0).as_str()), (Verdict::Unhealthy, "A"));
+    let mut hosts = scene.world.log(told.handle).iter().filter_map(|record| match record {
+        Record::Probe { target, .. } => Some(target.host.as_deref() == Some("example.org")),
+        _ => None,
+    });
+    assert_eq!(hosts.next_back(), Some(true));
+}
+
+/// A peer's heartbeat that came once has not advanced: that another stopped proves nothing.
+#[test]
+fn heartbeat_of_a_peer_that_came_once_fails_nobody() {
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.agent(A).alive = false;
+    scene.agent(B).alive = false;
+    scene.untag_node(B, "heartbeat");
+    scene.after(10_000, |scene| scene.beat(B, 1, "ok", 0));
+    let told = scene.watch(55);
+    assert_eq!((told.node(A).verdict, scene.holder(0).as_str()), (Verdict::Unknown, "A"));
+}
+
+/// Status checks are not waited for longer than a second.
+#[test]
+fn status_checks_are_waited_for_a_second() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "ec2");
+    scene
+        .ec2
+        .faults_mut()
+        .push(Rule::new(Fault::Latency { min_ms: 2_900, max_ms: 2_900 }).on(Api::DescribeInstanceStatus));
+    scene.stop_node(A);
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-gone to B", "B");
+    assert_eq!(scene.moved_after_ms(&told), 1_000);
+}
+
+/// A cluster that appears while others are watched is no candidate's before its status was read.
+#[test]
+fn a_cluster_that_appears_is_read_before_it_is_judged() {
+    let mut scene = Scene::pair();
+    scene.after(7_000, |scene| {
+        let spec = || InstanceSpec { tags: tags([("eipwatch:cluster", "db")]), ..InstanceSpec::default() };
+        let nodes: Vec<_> = (0..2).map(|_| scene.ec2.add_instance(spec())).collect();
+        scene.world.nodes.extend(nodes);
+        let address = scene.ec2.add_address(tags([("eipwatch:cluster", "db"), ("eipwatch:check", "ec2")]));
+        scene.world.addresses.push(address);
+        scene.status(2, CheckKind::Instance, Check::Impaired);
+    });
+    scene.watch(40);
+    assert_eq!(scene.holder(1), "D");
+    assert_eq!(scene.world.moves(&scene.address(1)).len(), 1);
+}
+
 /// `alarm`: ALARM fails the node that its dimension names; OK and INSUFFICIENT_DATA tell nothing.
 #[test]
 fn alarm_fails_the_node_that_it_names() {
@@ -504,6 +618,17 @@ fn undrain_overrules_scheduled_events_and_agents() {
     scene.beat(B, 8, "leaving", 0);
     let told = scene.sweep();
     assert_eq!(told.node(B).leaving.as_deref(), Some("agent"));
+}
+
+/// Scheduled events count from their tenth minute before on, not from the next reading.
+#[test]
+fn scheduled_events_count_on_time() {
+    let mut scene = Scene::pair();
+    scene.schedule(A, "Your instance will be stopped", 612, 3_600);
+    let told = scene.watch(30);
+    scene.ends(&told, "move holder-leaving to B", "B");
+    // Its probes have it looked at, once a second or so.
+    assert!((12_000..=14_000).contains(&scene.moved_after_ms(&told)), "{} ms", scene.moved_after_ms(&told));
 }
 
 /// `undrain` ends what was announced until then, within its second, too; what is announced later counts.

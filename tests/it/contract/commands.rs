@@ -414,6 +414,19 @@ fn pause_for_a_while_ends_by_itself() {
     assert_eq!(told.address(0).mode, "auto");
 }
 
+/// A pause that ends is over at its end, not with the next reading.
+#[test]
+fn a_pause_ends_on_time() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "ec2");
+    scene.stop_node(A);
+    let until = scene.time_in(12);
+    scene.tag_address(0, "mode", &format!("manual until={until}"));
+    let told = scene.watch(30);
+    scene.ends(&told, "move holder-gone to B", "B");
+    assert_eq!(scene.moved_after_ms(&told), 12_000);
+}
+
 /// A pause that is made longer in its last moments goes on: whether it is over is read after its end.
 #[test]
 fn a_pause_that_is_made_longer_in_time_goes_on() {

@@ -160,6 +160,24 @@ fn rule_3_a_rescue_waits_at_most_five_seconds_for_nodes_that_do_not_settle() {
     assert!((1_000..=5_000).contains(&after_ms), "{after_ms} ms; {}", scene.says(&told, 0));
 }
 
+/// Rule 3: the same where nobody holds it, and where nothing but that time has it looked at again.
+#[test]
+fn rule_3_a_rescue_of_nobodys_address_waits_at_most_five_seconds() {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "policy", "fall=20 rise=20 fast=1s");
+    scene.by_hand(0, None);
+    let told = scene.sweep();
+    assert!(scene.moved_after_ms(&told) <= 5_100, "{} ms", scene.moved_after_ms(&told));
+    // B's heartbeat is to be looked at for a second time after 6 s.
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.agent(B).alive = false;
+    scene.pass(300_000);
+    scene.stop_node(A);
+    let told = scene.sweep();
+    scene.ends(&told, "move last-resort to B", "B");
+    assert_eq!(scene.moved_after_ms(&told), 5_000);
+}
+
 /// Rule 3: the same where the address sits on an interface that is attached to nothing: counted from when that counts.
 #[test]
 fn rule_3_a_rescue_from_a_loose_interface_waits_at_most_five_seconds() {
@@ -241,14 +259,14 @@ fn rule_5_the_brake_waits_for_stable_evidence() {
 #[test]
 fn rule_5_a_break_in_the_evidence_begins_stable_anew() {
     let mut scene = Scene::pair();
-    scene.tag_address(0, "policy", "max_moves=1 window=1h stable=30s");
+    scene.tag_address(0, "policy", "max_moves=1 window=1h stable=30s rise=5");
     scene.refuse(A);
     scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
     scene.pass(60_000);
     scene.serve(A);
     scene.season();
     scene.refuse(B);
-    // One probe of the holder passes after 20 s.
+    // A probe or two of the holder pass after 20 s: too few to mend its verdict.
     scene.after(20_000, |scene| scene.serve(B));
     scene.after(21_000, |scene| scene.refuse(B));
     let told = scene.watch(55);
@@ -838,6 +856,9 @@ fn rule_8_nodes_are_read_again_before_a_move_that_was_long_held_up() {
     let epoch_ms = scene.epoch_ms();
     let rule = Rule::error("InternalError").on(Api::DescribeAddresses);
     scene.ec2.faults_mut().push(rule.between(epoch_ms + 1_000, epoch_ms + 20_000));
+    // Nodes take longer to be read than addresses.
+    let slow = Rule::new(Fault::Latency { min_ms: 1_000, max_ms: 1_000 }).on(Api::DescribeInstances);
+    scene.ec2.faults_mut().push(slow.between(epoch_ms + 1_000, u64::MAX));
     scene.after(5_000, |scene| scene.tag_node(B, "mode", "drain"));
     // A policy slow enough for the decision to fall into the outage.
     scene.tag_address(0, "policy", "fall=5");
@@ -900,6 +921,19 @@ fn rule_9_no_failback_before_it_is_known_whether_the_preferred_node_leaves() {
     scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeInstanceStatus));
     scene.watch(30);
     assert_eq!(scene.holder(0), "A");
+}
+
+/// Rule 9: a holder of which nothing is known is left where it is.
+#[test]
+fn rule_9_no_failback_from_a_holder_that_is_not_known_to_be_well() {
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.tag_address(0, "policy", "failback=auto stable=0s");
+    scene.tag_node(B, "priority", "200");
+    scene.remember(0, A, Some(B), "holder-unhealthy", 600);
+    scene.agent(A).alive = false;
+    scene.untag_node(A, "heartbeat");
+    let told = scene.watch(20);
+    scene.ends(&told, "stay healthy", "A");
 }
 
 /// Rule 9: what may not be read at all is not waited for.

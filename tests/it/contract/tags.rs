@@ -2,7 +2,7 @@
 
 use eipwatch::core::log::Record;
 use eipwatch::core::tags::Verdict;
-use eipwatch::embedded::ec2::Api;
+use eipwatch::embedded::ec2::{Api, Check, CheckKind, Request, tags};
 use eipwatch::embedded::faults::{Fault, Rule};
 use serde_json::json;
 
@@ -339,4 +339,99 @@ fn a_cluster_without_tags_is_no_more() {
     assert_eq!(scene.holder(0), "B");
     let moves = scene.world.log(told.handle).iter().filter(|record| matches!(record, Record::Move { .. })).count();
     assert_eq!(moves, 1);
+}
+
+/// What a move adds to the state's `moves` puts the oldest out.
+#[test]
+fn the_youngest_moves_are_kept() {
+    let mut scene = Scene::pair();
+    let (a, b) = (scene.node(A), scene.node(B));
+    let moves: Vec<String> = (1..=5).map(|n| scene.time_in(n * 10 - 4_000)).collect();
+    let since = scene.time_in(-3_950);
+    let moved = moves.join("/");
+    scene.tag_address(0, "state", &format!("holder={a} since={since} from={b} why=holder-unhealthy moves={moved}"));
+    scene.refuse(A);
+    scene.sweep();
+    let state = scene.address_tag(0, "state");
+    let (_, kept) = state.split_once("moves=").expect("moves");
+    let kept: Vec<&str> = kept.split('/').collect();
+    assert_eq!((kept.len(), &kept[..4]), (5, &moves.iter().map(String::as_str).collect::<Vec<_>>()[1..]), "{state}");
+}
+
+/// A tag whose answer was an error, and which is there all the same, is not written again, and is no problem.
+#[test]
+fn a_tag_that_is_there_is_not_written_again() {
+    let mut scene = Scene::new(1, 2);
+    let error = Fault::ErrorAfter(eipwatch::embedded::ec2::Error::injected("InternalError"));
+    scene.ec2.faults_mut().push(Rule::new(error).on(Api::CreateTags));
+    let told = scene.watch(30);
+    assert_eq!(told.problems(), "");
+    let calls = scene.calls_to(Api::CreateTags, &told);
+    assert!(calls.len() == 10 && calls.iter().all(|at_ms| *at_ms < 5_000), "{calls:?}");
+}
+
+/// One that cannot be written is left alone for a minute, and tried again then.
+#[test]
+fn a_tag_that_cannot_be_written_is_left_alone_for_a_minute() {
+    let mut scene = Scene::new(1, 1);
+    let from_ms = scene.epoch_ms();
+    let refused = Rule::error("InvalidParameterValue").on(Api::CreateTags).between(from_ms, from_ms + 5_000);
+    scene.ec2.faults_mut().push(refused);
+    let told = scene.watch(90);
+    let calls = scene.calls_to(Api::CreateTags, &told);
+    assert!(calls.len() == 2 && (60_000..62_000).contains(&(calls[1] - calls[0])), "{calls:?}");
+}
+
+/// Health tags that say the same are written by one call, at most fifty resources each; what differs is not mixed up.
+#[test]
+fn health_tags_that_say_the_same_are_one_call() {
+    let mut scene = Scene::new(1, 120);
+    scene.tag_address(0, "check", "ec2");
+    for n in [3, 60] {
+        scene.status(n, CheckKind::Instance, Check::Impaired);
+    }
+    // In two clusters at once it has a tag for each.
+    scene.tag_node(5, "cluster", "web db");
+    let told = scene.sweep();
+    for n in 0..120 {
+        let expected = if n == 3 || n == 60 { "verdict=unhealthy" } else { "verdict=healthy" };
+        let keys: &[&str] = if n == 5 { &["health:web", "health:db"] } else { &["health"] };
+        for key in keys {
+            assert!(scene.node_tag(n, key).starts_with(expected), "{n} {key}: {}", scene.node_tag(n, key));
+        }
+    }
+    assert_eq!(scene.node_tag(5, "health"), "");
+    let mut sizes: Vec<usize> = scene
+        .world
+        .ec2
+        .calls()
+        .iter()
+        .filter_map(|call| match call.change.as_deref() {
+            Some(Request::CreateTags { resources, .. }) => Some(resources.len()),
+            _ => None,
+        })
+        .collect();
+    sizes.sort_unstable();
+    assert_eq!(sizes, [1, 1, 2, 17, 50, 50], "{:?}", told.calls.len());
+}
+
+/// At most ten calls that write tags are on their way at once, and all are made.
+#[test]
+fn at_most_ten_tags_are_written_at_once() {
+    let mut scene = Scene { world: eipwatch::sim::world::World::new(1) };
+    for n in 0..24 {
+        let node = scene.add_node();
+        let name = format!("c{n}");
+        scene.tag(&node, "cluster", &name);
+        let address = scene.ec2.add_address(tags([("eipwatch:cluster", name.as_str()), ("eipwatch:check", "ec2")]));
+        scene.world.addresses.push(address);
+    }
+    scene.settle();
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 1_000, max_ms: 1_000 }).on(Api::CreateTags));
+    let told = scene.sweep();
+    assert!((0..24).all(|n| scene.address_tag(n, "state").contains("why=no-holder")));
+    let calls = scene.calls_to(Api::CreateTags, &told);
+    let at_once =
+        |at_ms: &u64| calls.iter().filter(|other| **other > at_ms.saturating_sub(1_000) && *other <= at_ms).count();
+    assert_eq!((calls.len(), calls.iter().map(at_once).max()), (24 + 1, Some(10)), "{calls:?}");
 }

@@ -8,7 +8,7 @@ use eipwatch::core::log::Record;
 use eipwatch::core::model::{CloudError, Seen};
 use eipwatch::core::time::Time;
 use eipwatch::core::watch::{Effect, Ending, Input, Settings, Watch};
-use eipwatch::embedded::ec2::{Api, Id};
+use eipwatch::embedded::ec2::{Api, Check, CheckKind, Id};
 use eipwatch::embedded::faults::{Fault, Rule};
 use eipwatch::sim::world::{Behaviour, START_MS, spot_event, state_event};
 use serde_json::json;
@@ -32,6 +32,51 @@ fn a_failing_read_that_can_be_done_without_holds_up_nothing() {
     }
 }
 
+/// Status checks are read by id once nodes are known, of all where there are more than a call can name, or one of them is forgotten.
+#[test]
+fn status_checks_are_read_by_id_as_far_as_that_goes() {
+    // Who names nobody is refused later on: a cluster of the usual size names its nodes.
+    let mut scene = Scene::pair();
+    let from_ms = scene.epoch_ms() + 10_000;
+    let unnamed =
+        || Rule::new(Fault::Zone { zone: "elsewhere".to_owned(), unnamed: true }).on(Api::DescribeInstanceStatus);
+    scene.ec2.faults_mut().push(unnamed().between(from_ms, u64::MAX));
+    let told = scene.watch(40);
+    assert_eq!(told.problems(), "");
+    // One that EC2 has forgotten fails a call that names it: then it names nobody.
+    let mut scene = Scene::pair();
+    let b = scene.node(B);
+    scene.ec2.faults_mut().push(Rule::error("InvalidInstanceID.NotFound").on(Api::DescribeInstanceStatus).naming(&b));
+    let told = scene.watch(40);
+    assert_eq!((told.problems(), scene.calls_to(Api::DescribeInstanceStatus, &told).len()), (String::new(), 3));
+    // Of 130 nodes none is left out.
+    let mut scene = Scene::new(1, 130);
+    scene.tag_address(0, "check", "ec2");
+    scene.tag_node(120, "priority", "200");
+    scene.after(10_000, |scene| scene.status(120, CheckKind::Instance, Check::Impaired));
+    scene.after(36_000, |scene| scene.stop_node(A));
+    let told = scene.watch(45);
+    scene.ends(&told, "move holder-gone to B", "B");
+}
+
+/// While an address is on its way EC2 is asked at least once a second, though it does not answer.
+#[test]
+fn a_move_on_its_way_is_looked_for_every_second() {
+    let mut scene = Scene::pair();
+    scene.stop_node(A);
+    let from_ms = scene.epoch_ms() + 1;
+    scene.ec2.faults_mut().extend([
+        Rule::new(Fault::Latency { min_ms: 10, max_ms: 10 }),
+        Rule::error("InternalError").on(Api::DescribeAddresses).between(from_ms + 10, from_ms + 9_000),
+    ]);
+    scene.tag_address(0, "policy", "rise=2");
+    let told = scene.sweep();
+    assert_eq!(scene.holder(0), "B");
+    let reads = scene.calls_to(Api::DescribeAddresses, &told);
+    let longest = reads.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(reads.len() > 8 && longest <= Some(1_100), "{reads:?}");
+}
+
 /// What only a rescue needs to know, and could not be read for 2 s, is asked for again soon.
 #[test]
 fn a_rescue_waits_a_second_for_another_try() {
@@ -45,6 +90,15 @@ fn a_rescue_waits_a_second_for_another_try() {
     scene.ec2.faults_mut().push(rule.between(from_ms, from_ms + 2_000));
     let told = scene.sweep();
     assert!(scene.moved_after_ms(&told) < 5_000 && scene.holder(0) == "B", "{}", told.text());
+    // It is asked for at once, whatever else is still being read.
+    let mut scene = Scene::pair();
+    scene.remember(0, A, None, "no-holder", 600);
+    scene.untag_node(A, "cluster");
+    scene.stop_node(A);
+    let slow = Rule::new(Fault::Latency { min_ms: 2_900, max_ms: 2_900 }).on(Api::DescribeInstanceStatus);
+    scene.ec2.faults_mut().push(slow);
+    let told = scene.sweep();
+    assert!(scene.moved_after_ms(&told) < 1_500 && scene.holder(0) == "B", "{}", told.text());
     // An interface that is attached to nothing, and counts after 10 s.
     let mut scene = Scene::pair();
     scene.loose(0);
@@ -394,6 +448,29 @@ fn the_log_tells_every_reading_that_changed() {
     assert!(passes > 50, "{passes}");
     assert_eq!(count(|record| matches!(record, Record::Move { .. })), 1);
     assert_eq!(count(|record| matches!(record, Record::End { .. })), 1);
+}
+
+/// A run of passed probes is told before what ends it, and what was made of the failures is in the answer.
+#[test]
+fn the_log_tells_runs_of_passes_before_what_ends_them() {
+    let mut scene = Scene::pair();
+    let (a, silent_at) = (scene.node(A), Time::from_millis(scene.epoch_ms() + 10_000));
+    scene.after(10_000, |scene| scene.service(A, Behaviour::Silent));
+    let told = scene.watch(20);
+    let of_a: Vec<&Record> = scene
+        .world
+        .log(told.handle)
+        .iter()
+        .filter(|record| match record {
+            Record::Passes { node, .. } | Record::Probe { node, .. } => node.as_str() == &*a,
+            _ => false,
+        })
+        .collect();
+    let Some(Record::Passes { at, since, slowest_at, count, .. }) = of_a.first() else { panic!("{of_a:?}") };
+    assert!(*at <= silent_at && *slowest_at == Some(*since) && *count >= 4, "{:?}", of_a[0]);
+    assert!(matches!(of_a.get(1), Some(Record::Probe { .. })), "{of_a:?}");
+    assert!(told.node(A).longest_fail_streak > 3 && told.node(B).longest_fail_streak == 0);
+    assert_eq!(told.address(0).moves[0].detect_ms, Some(2_000));
 }
 
 /// A watch that is told to stop finishes what is on its way, and waits for nothing else: not for a rescue that is still being looked into.
