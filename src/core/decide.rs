@@ -587,8 +587,8 @@ impl<'a> Asked<'a> {
                     ),
                     &rated,
                 );
+                // Its interface is read at that time, and then it is decided.
                 ruling.pending = true;
-                ruling.again_at = Some(since + LOOSE_FOR);
                 return ruling;
             }
             (None, Holder::Unclear(interface)) => {

@@ -206,6 +206,10 @@ struct AddressTruth {
     taken: Vec<(Option<Id>, u64)>,
     cause: Cause,
     manual: Steady<bool>,
+    /// When its pause ends by itself.
+    paused_until_ms: Option<u64>,
+    /// Pauses that were changed before their end: when that would have been, and when they were changed.
+    paused_on_ms: Vec<(u64, u64)>,
     state: Steady<Option<String>>,
     prefer: Steady<Option<String>>,
     moves_since_disturbance: u32,
@@ -408,12 +412,9 @@ impl Checker {
         for id in ec2.address_ids().filter(of_the_cluster) {
             let empty = Tags::new();
             let tags = ec2.tags(id).unwrap_or(&empty);
-            let over = |text: &str| {
-                let until = text.strip_prefix("manual until=").and_then(|until| humantime::parse_rfc3339(until).ok());
-                let since_1970 = until.and_then(|until| until.duration_since(std::time::UNIX_EPOCH).ok());
-                since_1970.is_some_and(|until| until.as_millis() <= u128::from(now_ms))
-            };
-            let manual = tags.get("eipwatch:mode").is_some_and(|text| text != "auto" && !over(text));
+            let paused_until_ms = tags.get("eipwatch:mode").and_then(|text| paused_until_ms(text));
+            let over = paused_until_ms.is_some_and(|until_ms| until_ms <= now_ms);
+            let manual = tags.get("eipwatch:mode").is_some_and(|text| text != "auto") && !over;
             let state = tags.get("eipwatch:state").cloned();
             let prefer = tags.get("eipwatch:prefer").cloned();
             let named =
@@ -422,6 +423,13 @@ impl Checker {
             match self.addresses.get_mut(id) {
                 Some(address) => {
                     address.manual.update(manual, now_ms);
+                    if let Some(until_ms) = address.paused_until_ms
+                        && paused_until_ms != address.paused_until_ms
+                        && until_ms > now_ms
+                    {
+                        address.paused_on_ms.push((until_ms, now_ms));
+                    }
+                    address.paused_until_ms = paused_until_ms;
                     if address.state.value != state {
                         address.told_ms.extend(state.iter().flat_map(|text| told_moves_ms(text)));
                         let words = state.iter().flat_map(|text| text.split(' '));
@@ -439,6 +447,8 @@ impl Checker {
                         taken: Vec::new(),
                         cause: Cause::Attachment,
                         manual: Steady::new(manual),
+                        paused_until_ms,
+                        paused_on_ms: Vec::new(),
                         state: Steady::new(state),
                         prefer: Steady::new(prefer),
                         moves_since_disturbance: 0,
@@ -506,7 +516,10 @@ impl Checker {
         let target = self.nodes.get(&to).cloned();
         let recent = |since_ms: u64| now_ms.saturating_sub(since_ms) <= slack_ms;
 
-        if role == Role::Auto && address.manual.long(&true, slack_ms, now_ms) {
+        // An old answer may show a pause that is over, and was made longer before that.
+        let seems_over = |(until_ms, changed_ms): &(u64, u64)| *until_ms <= now_ms && recent(*changed_ms);
+        let paused = address.manual.long(&true, slack_ms, now_ms) && !address.paused_on_ms.iter().any(seems_over);
+        if role == Role::Auto && paused {
             self.object(now_ms, "moves in manual mode", who.clone());
         }
         let reads_fine = self.api_faulty.long(&false, slack_ms, now_ms);
@@ -969,6 +982,12 @@ fn was_there(ec2: &Ec2, allocation: &Id, holder: Option<&Id>, from_ms: u64, to_m
 fn remembers(address: &AddressTruth, holder: Option<&Id>) -> bool {
     let text = address.state.value.as_deref().unwrap_or_default();
     holder.is_some_and(|id| text.starts_with(&format!("holder={id} ")))
+}
+
+/// When a mode tag's pause ends by itself, in milliseconds since 1970.
+fn paused_until_ms(text: &str) -> Option<u64> {
+    let until = humantime::parse_rfc3339(text.strip_prefix("manual until=")?).ok()?;
+    u64::try_from(until.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis()).ok()
 }
 
 /// The moves that a state tag tells of.

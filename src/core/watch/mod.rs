@@ -357,7 +357,8 @@ impl Watch {
         if let Some((id, look)) = next {
             self.send_look(id, look, now);
         }
-        let mut changed = whole.is_some();
+        // The last answer of a search, well or not, has had all that it found taken in.
+        let mut changed = whole.is_some() || matches!(look, Look::InstancesById(_));
         match failed {
             Some(error) => self.out.push(Effect::Log(Record::ReadingFailed { at: now, asked, look, error })),
             None => {

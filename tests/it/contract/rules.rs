@@ -837,6 +837,24 @@ fn rule_8_what_cannot_be_read_again_is_decided_without_after_thirty_seconds() {
     assert_eq!(scene.moved_after_ms(&told), 28_000);
 }
 
+/// A holder that is about to mend is not told of as one that stays, nor left, before that is known.
+#[test]
+fn a_holder_that_may_mend_is_waited_for_in_silence() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "rise=20 fall=2");
+    for n in [A, B] {
+        scene.refuse(n);
+    }
+    // B has passed long enough at about 16 s, while A has passed since 12 s, too, but not long enough.
+    scene.after(5_000, |scene| scene.serve(B));
+    scene.after(12_000, |scene| scene.serve(A));
+    scene.after(19_000, |scene| scene.refuse(A));
+    let told = scene.watch(40);
+    assert!(scene.moved_after_ms(&told) >= 19_000, "{} ms", scene.moved_after_ms(&told));
+    let decided = scene.decided(told.handle);
+    assert_eq!(decided[..2], ["stay no-candidate", "move holder-unhealthy to B"], "{decided:?}");
+}
+
 /// A failover that waits for its target is told once it is decided.
 #[test]
 fn a_failover_is_told_once_its_target_is_known() {
@@ -1190,11 +1208,16 @@ fn rule_11_a_holder_that_serves_keeps_the_address_in_a_disrupted_zone() {
 /// Rule 11: the nodes that cannot be described are no candidates; a holder that fails stays if nobody else can be described.
 #[test]
 fn rule_11_what_cannot_be_described_is_no_candidate() {
-    let mut scene = Scene::pair();
-    scene.ec2.faults_mut().push(Rule::new(Fault::Zone { zone: "eu-west-1b".to_owned(), unnamed: true }));
-    scene.refuse(A);
-    let told = scene.watch(30);
-    scene.ends(&told, "stay no-candidate", "A");
+    // From the start, or while it watches.
+    for after_ms in [0, 10_000] {
+        let mut scene = Scene::pair();
+        let from_ms = scene.epoch_ms() + after_ms;
+        let rule = Rule::new(Fault::Zone { zone: "eu-west-1b".to_owned(), unnamed: true });
+        scene.ec2.faults_mut().push(rule.between(from_ms, u64::MAX));
+        scene.after(2 * after_ms, |scene| scene.refuse(A));
+        let told = scene.watch(40);
+        scene.ends(&told, "stay no-candidate", "A");
+    }
 }
 
 /// Rule 11: a holder without probes that cannot be described stays.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use eipwatch::core::event::{Command, Trigger};
 use eipwatch::core::log::Record;
-use eipwatch::core::model::{CloudError, Seen};
+use eipwatch::core::model::{Answer, CloudError, Seen};
 use eipwatch::core::time::Time;
 use eipwatch::core::watch::{Effect, Ending, Input, Settings, Watch};
 use eipwatch::embedded::ec2::{Api, Check, CheckKind, Id};
 use eipwatch::embedded::faults::{Fault, Rule};
+use eipwatch::embedded::seam;
 use eipwatch::sim::world::{Behaviour, START_MS, spot_event, state_event};
 use serde_json::json;
 
@@ -202,6 +203,43 @@ fn a_move_that_waits_at_the_deadline_was_not_made() {
     let error = told.report.error.as_deref().unwrap_or_default();
     assert!(error.starts_with("web: NOT moved: the invocation's time was up before the move could be sent"), "{error}");
     scene.unmoved();
+}
+
+/// Whoever drives a watch comes late for each of its wakes, by little or by much; a node that does not answer is left all the same.
+#[test]
+fn a_late_driver_fails_over_too() {
+    for late_ms in [1, 37, 400] {
+        let mut scene = Scene::pair();
+        let ip_of_a = scene.ec2.interfaces_of(&scene.node(A)).next().expect("an interface").private_ips[0];
+        let began = Time::from_millis(scene.epoch_ms());
+        let settings = Settings { watch: Duration::from_secs(20), ..Settings::default() };
+        let schedule = Trigger::Schedule { shard: None };
+        let mut watch = Watch::new(vec![schedule], settings, began, began + Duration::from_secs(60));
+        let (mut now, mut calls) = (began, 0);
+        while let Some(wake) = watch.next_wake() {
+            now = now.max(wake) + Duration::from_millis(late_ms);
+            for effect in watch.poll(now) {
+                calls += 1;
+                match effect {
+                    Effect::Look(id, look) => {
+                        let seen = seam::answer(&mut scene.ec2, 1, &look, now.as_millis());
+                        watch.feed(Input::Looked(id, seen), now);
+                    }
+                    Effect::Act(id, act) => {
+                        let done = seam::act(&mut scene.ec2, 1, &act, now.as_millis());
+                        watch.feed(Input::Acted(id, done), now);
+                    }
+                    Effect::Probe(id, target) if target.ip != ip_of_a => {
+                        watch.feed(Input::Probed(id, Answer::Status(200)), now);
+                    }
+                    Effect::Probe(..) | Effect::Log(_) => {}
+                }
+            }
+            assert!(calls < 2_000, "{late_ms} ms late: it asks on and on");
+        }
+        let Some(Ending::Report(report)) = watch.ending() else { panic!("{:?}", watch.ending()) };
+        assert!(report.ok && scene.holder(0) == "B", "{late_ms} ms late: {report:?}");
+    }
 }
 
 /// The first candidate is refused by EC2: the second one gets the address, in the same sweep.
