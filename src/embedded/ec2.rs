@@ -683,7 +683,12 @@ impl Ec2 {
 
 /// What operators do, or chance, outside the calls. Each answers whether there was such a thing in a state that allows it.
 impl Ec2 {
-    /// The rules of what goes wrong, to be changed freely.
+    /// The rules of what goes wrong.
+    pub fn faults(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The same, to be changed freely.
     pub fn faults_mut(&mut self) -> &mut Vec<Rule> {
         &mut self.rules
     }

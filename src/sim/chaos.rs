@@ -824,6 +824,7 @@ impl Chaos {
     fn views(&self, at: usize) -> Vec<NodeView> {
         let Some(team) = self.teams.get(at) else { return Vec::new() };
         let launched = team.nodes.iter().filter(|id| self.world.ec2.state(id).is_some());
+        let zones = self.zones_in_the_dark();
         launched
             .map(|id| NodeView {
                 id: id.clone(),
@@ -834,8 +835,25 @@ impl Chaos {
                 scheduled: self.booked.contains_key(id),
                 due: self.booked.get(id).is_some_and(|at_ms| self.now_abs() + LEFT_BEFORE_EVENT_MS >= *at_ms),
                 elsewhere: self.elsewhere.contains(id),
+                undescribed: self.world.ec2.zone(id).is_some_and(|zone| zones.contains(&&**zone)),
             })
             .collect()
+    }
+
+    /// The zones whose instances EC2 cannot describe, as long as that is all that is wrong with it, and others can be described.
+    fn zones_in_the_dark(&self) -> Vec<&str> {
+        let (now_ms, ec2) = (self.now_abs(), &self.world.ec2);
+        let mut zones = Vec::new();
+        for rule in ec2.faults().iter().filter(|rule| (rule.from_ms..rule.until_ms).contains(&now_ms)) {
+            match &rule.fault {
+                Fault::Zone { zone, unnamed: true } => zones.push(zone.as_str()),
+                _ if is_usual(rule) => {}
+                _ => return Vec::new(),
+            }
+        }
+        let mut nodes = self.teams.iter().flat_map(|team| &team.nodes);
+        let seen = nodes.any(|id| ec2.zone(id).is_some_and(|zone| !zones.contains(&&**zone)));
+        if seen { zones } else { Vec::new() }
     }
 
     fn condition(&self, team: &Team, id: &Id) -> Condition {

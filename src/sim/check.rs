@@ -25,6 +25,8 @@ const LOOSE_FOR_MS: u64 = 10_000;
 const STATUS_AGE_MS: u64 = 35_000;
 /// How many moves more than there were may be on record where watches raced: who came second counts what it did not see made.
 const COUNTED_BY_RACING: usize = 2;
+/// How long it may take until it shows that a node cannot be described: two tries, and a search by id, at the pace of a quiet watch.
+const SEARCHED_MS: u64 = 10_000;
 /// How long a rescue may wait for nodes to settle.
 const LAST_RESORT_MS: u64 = 5_000;
 /// How long a watch has from knowing enough to having moved an address, in an EC2 that does what it is told.
@@ -62,6 +64,8 @@ pub struct NodeView {
     pub due: bool,
     /// Whether it is in another network border group than the addresses.
     pub elsewhere: bool,
+    /// Whether its zone is disrupted, so that EC2 describes others but not it.
+    pub undescribed: bool,
 }
 
 /// The world at a moment.
@@ -187,6 +191,7 @@ struct NodeTruth {
     announced: Steady<bool>,
     scheduled: Steady<bool>,
     due: Steady<bool>,
+    undescribed: Steady<bool>,
     /// When somebody last took back what was announced of it: a scheduled event that was known then counts no more.
     undrained_ms: u64,
     /// Written where every sweep reads it.
@@ -379,6 +384,7 @@ impl Checker {
                     node.announced.update(announced, now_ms);
                     node.scheduled.update(view.scheduled, now_ms);
                     node.due.update(view.due, now_ms);
+                    node.undescribed.update(view.undescribed, now_ms);
                     node.on_record.update(on_record, now_ms);
                     node.impaired.update(impaired, now_ms);
                     node.priority.update(priority, now_ms);
@@ -396,6 +402,7 @@ impl Checker {
                         announced: Steady { value: announced, since_ms },
                         scheduled: Steady { value: view.scheduled, since_ms },
                         due: Steady { value: view.due, since_ms },
+                        undescribed: Steady { value: view.undescribed, since_ms },
                         undrained_ms: 0,
                         on_record: Steady { value: on_record, since_ms },
                         impaired: Steady { value: impaired, since_ms },
@@ -588,6 +595,9 @@ impl Checker {
                     }
                     if node.running.long(&false, slack_ms, now_ms) {
                         against.push("does not run");
+                    }
+                    if node.undescribed.long(&true, bounds.slack_ms + SEARCHED_MS, now_ms) {
+                        against.push("cannot be described");
                     }
                     if node.member.long(&false, slack_ms, now_ms) {
                         against.push("is no member");
