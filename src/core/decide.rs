@@ -1009,3 +1009,35 @@ impl<'a> Asked<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(holder: &str, since: u64) -> State {
+        let from = Some("i-1".into());
+        State {
+            holder: holder.into(),
+            since: Time::from_millis(since),
+            from,
+            why: "failback".to_owned(),
+            moves: vec![],
+        }
+    }
+
+    #[test]
+    fn a_move_settles_for_thirty_seconds() {
+        let shown = Holder::Node("i-1".into());
+        let state = state("i-2", 1_000);
+        for (now, stale) in [(1_000, true), (30_999, true), (31_000, false)] {
+            assert_eq!(is_stale(&shown, Some(&state), Time::from_millis(now)), stale, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_time_to_come_is_no_time_of_a_move() {
+        let state = state("i-2", 31_000);
+        assert_eq!(last_move(Some(&state), Time::from_millis(1_000)), None);
+        assert_eq!(last_move(Some(&state), Time::from_millis(1_001)), Some(state.since));
+    }
+}

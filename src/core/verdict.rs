@@ -737,4 +737,14 @@ mod tests {
         probing.start(3, Time::from_millis(999));
         assert_eq!(probing.answer(3, &Answer::Refused, &policy, now), None);
     }
+
+    #[test]
+    fn it_says_how_far_it_is() {
+        let policy = Policy { fall: 1, ..Policy::default() };
+        let mut probing = Probing::new(&tcp(), None);
+        probing.aim(at(1));
+        assert!(!probing.about_to_fall(&policy), "nothing has failed");
+        ask(&mut probing, 1, &Answer::Connected);
+        assert_eq!(probing.evidence(&policy).text, "connected in 0 ms (1 of 2 passes to rise)");
+    }
 }

@@ -311,6 +311,7 @@ impl Watched {
             }
             let policy = &self.cluster.policy;
             aim(node, memory, policy);
+            let mut expired = Vec::new();
             for (check, probing) in &mut memory.probes {
                 if probing.expires().is_none_or(|at| at > now) {
                     continue;
@@ -318,20 +319,14 @@ impl Watched {
                 let target = probing.target().cloned();
                 for judged in probing.expire(policy, now) {
                     if let Some(target) = target.clone() {
-                        let line = (check, target, judged);
-                        wants.log.push(probe_record(
-                            &self.cluster.name,
-                            id,
-                            line.0,
-                            line.1,
-                            &line.2,
-                            &Answer::TimedOut,
-                            now,
-                        ));
+                        let (name, answer) = (&self.cluster.name, Answer::TimedOut);
+                        expired.push(probe_record(name, id, check, target, &judged, &answer, now));
                     }
                 }
             }
+            // What they put an end to came before them.
             flush_passes(memory, &self.cluster.name, id, &mut wants.log);
+            wants.log.extend(expired);
             let holder = self.cluster.addresses.iter().any(|address| address.holder.instance() == Some(id));
             let case = Case {
                 policy,
@@ -339,7 +334,11 @@ impl Watched {
                 pulse: memory.pulse,
                 peers_pulse,
                 read_at: read_at(id),
-                answered_at: around.facts.instances_at,
+                answered_at: if node.member {
+                    around.facts.instances_at
+                } else {
+                    around.looks.strays_read(around.facts)
+                },
                 alarms: around.looks.alarms.asked.is_some().then_some(&around.facts.alarms),
                 alarms_failed: around.looks.alarms.given_up,
                 gone_event: memory.gone_event,
@@ -434,7 +433,6 @@ impl Watched {
             due_now.truncate(around.probes_left);
             wants.starved = true;
         }
-        around.probes_left -= due_now.len();
         wants
             .probes
             .extend(due_now.into_iter().map(|(_, id, check, target)| (id.clone(), check.clone(), target.clone())));

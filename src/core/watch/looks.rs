@@ -267,6 +267,11 @@ impl Looks {
         self.stray_ids = ids;
     }
 
+    /// When holders that are asked for by id were last read, whether they were shown or not; what cannot be had is not waited for.
+    pub fn strays_read(&self, facts: &Facts) -> Option<Time> {
+        if self.strays.given_up { facts.instances_at } else { self.strays.asked }
+    }
+
     /// While an address is about to move, failed reads are tried again sooner.
     pub fn set_urgent(&mut self, urgent: bool) {
         self.urgent = urgent;

@@ -417,9 +417,11 @@ fn probes_follow_the_policy_at_once() {
     scene.service(A, Behaviour::Serve { latency_ms: 2_000 });
     scene.service(B, Behaviour::Serve { latency_ms: 2_000 });
     scene.tag_address(0, "policy", "timeout=3s");
-    scene.after(12_000, |scene| scene.tag_address(0, "policy", "timeout=1s host=example.org"));
-    let told = scene.watch(40);
+    scene.after(12_000, |scene| scene.tag_address(0, "policy", "timeout=1s"));
+    let told = scene.watch(30);
     assert_eq!((told.node(A).verdict, scene.holder(0).as_str()), (Verdict::Unhealthy, "A"));
+    scene.after(12_000, |scene| scene.tag_address(0, "policy", "timeout=1s host=example.org"));
+    let told = scene.watch(30);
     let mut hosts = scene.world.log(told.handle).iter().filter_map(|record| match record {
         Record::Probe { target, .. } => Some(target.host.as_deref() == Some("example.org")),
         _ => None,
@@ -437,6 +439,25 @@ fn heartbeat_of_a_peer_that_came_once_fails_nobody() {
     scene.after(10_000, |scene| scene.beat(B, 1, "ok", 0));
     let told = scene.watch(55);
     assert_eq!((told.node(A).verdict, scene.holder(0).as_str()), (Verdict::Unknown, "A"));
+}
+
+/// `heartbeat`: the second look at a holder that lost its cluster tag is the answer that names it, not the one that cannot.
+#[test]
+fn heartbeat_of_a_holder_without_its_tag_takes_a_second_look() {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "check", "heartbeat");
+    for (n, skew_ms) in [(A, -600_000), (B, 0)] {
+        scene.start_agent(n, skew_ms);
+    }
+    scene.season();
+    scene.remember(0, A, None, "no-holder", 600);
+    scene.untag_node(A, "cluster");
+    scene.status(A, CheckKind::Instance, Check::Impaired);
+    scene.pass(60_000);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 100, max_ms: 100 }).on(Api::DescribeInstances));
+    let told = scene.sweep();
+    scene.ends(&told, "stay healthy", "A");
+    scene.unmoved();
 }
 
 /// Status checks are not waited for longer than a second.

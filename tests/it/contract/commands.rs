@@ -414,6 +414,23 @@ fn pause_for_a_while_ends_by_itself() {
     assert_eq!(told.address(0).mode, "auto");
 }
 
+/// A pause of several addresses: until all are paused, none is moved.
+#[test]
+fn a_pause_of_several_addresses_moves_none_meanwhile() {
+    let mut scene = Scene::seasoned(2, 2);
+    let other = scene.address(1);
+    let slow = Rule::new(Fault::Latency { min_ms: 2_900, max_ms: 2_900 }).on(Api::CreateTags).naming(&other);
+    scene.ec2.faults_mut().push(slow);
+    scene.stop_node(A);
+    let told = scene.send(&json!({"action": "pause"}));
+    assert!(told.report.ok, "{:?}", told.report.error);
+    for n in 0..2 {
+        assert_eq!(scene.address_tag(n, "mode"), "manual");
+        let moves = scene.world.moves(&scene.address(n));
+        assert!(moves.iter().all(|(_, to)| to.is_none()), "{moves:?}");
+    }
+}
+
 /// A pause that ends is over at its end, not with the next reading.
 #[test]
 fn a_pause_ends_on_time() {

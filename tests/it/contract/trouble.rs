@@ -181,6 +181,7 @@ fn tags_that_cannot_be_written_are_problems_only() {
     for (code, cure) in [("UnauthorizedOperation", true), ("InvalidInstanceID.NotFound", false)] {
         let mut scene = Scene::new(1, 2);
         let a = scene.node(A);
+        scene.tag_address(0, "check", "ec2");
         scene.ec2.faults_mut().push(Rule::error(code).on(Api::CreateTags).naming(&a));
         let told = scene.sweep();
         // Both were written by one call; each is tried by itself.
@@ -205,41 +206,68 @@ fn a_move_that_waits_at_the_deadline_was_not_made() {
     scene.unmoved();
 }
 
+/// Drives a watch by hand, late for each of its wakes: nodes answer well but A, which says nothing from its fourth probe on.
+fn drive(scene: &mut Scene, trigger: Trigger, late_ms: u64) -> (Watch, Time, Vec<Record>) {
+    let ip_of_a = scene.ec2.interfaces_of(&scene.node(A)).next().expect("an interface").private_ips[0];
+    let began = Time::from_millis(scene.epoch_ms());
+    let settings = Settings { watch: Duration::from_secs(20), ..Settings::default() };
+    let mut watch = Watch::new(vec![trigger], settings, began, began + Duration::from_secs(60));
+    let (mut now, mut calls, mut probes_of_a, mut log) = (began, 0, 0, Vec::new());
+    while let Some(wake) = watch.next_wake() {
+        now = now.max(wake) + Duration::from_millis(late_ms);
+        for effect in watch.poll(now) {
+            match effect {
+                Effect::Look(id, look) => {
+                    calls += 1;
+                    let seen = seam::answer(&mut scene.ec2, 1, &look, now.as_millis());
+                    watch.feed(Input::Looked(id, seen), now);
+                }
+                Effect::Act(id, act) => {
+                    calls += 1;
+                    let done = seam::act(&mut scene.ec2, 1, &act, now.as_millis());
+                    watch.feed(Input::Acted(id, done), now);
+                }
+                Effect::Probe(id, target) => {
+                    probes_of_a += u32::from(target.ip == ip_of_a);
+                    if target.ip != ip_of_a || probes_of_a <= 3 {
+                        watch.feed(Input::Probed(id, Answer::Status(200)), now);
+                    }
+                }
+                Effect::Log(record) => log.push(record),
+            }
+        }
+        assert!(calls < 200, "{late_ms} ms late: it asks on and on");
+    }
+    assert_eq!(watch.effort(now).api_calls, calls);
+    (watch, now, log)
+}
+
 /// Whoever drives a watch comes late for each of its wakes, by little or by much; a node that does not answer is left all the same.
 #[test]
 fn a_late_driver_fails_over_too() {
     for late_ms in [1, 37, 400] {
         let mut scene = Scene::pair();
-        let ip_of_a = scene.ec2.interfaces_of(&scene.node(A)).next().expect("an interface").private_ips[0];
-        let began = Time::from_millis(scene.epoch_ms());
-        let settings = Settings { watch: Duration::from_secs(20), ..Settings::default() };
-        let schedule = Trigger::Schedule { shard: None };
-        let mut watch = Watch::new(vec![schedule], settings, began, began + Duration::from_secs(60));
-        let (mut now, mut calls) = (began, 0);
-        while let Some(wake) = watch.next_wake() {
-            now = now.max(wake) + Duration::from_millis(late_ms);
-            for effect in watch.poll(now) {
-                calls += 1;
-                match effect {
-                    Effect::Look(id, look) => {
-                        let seen = seam::answer(&mut scene.ec2, 1, &look, now.as_millis());
-                        watch.feed(Input::Looked(id, seen), now);
-                    }
-                    Effect::Act(id, act) => {
-                        let done = seam::act(&mut scene.ec2, 1, &act, now.as_millis());
-                        watch.feed(Input::Acted(id, done), now);
-                    }
-                    Effect::Probe(id, target) if target.ip != ip_of_a => {
-                        watch.feed(Input::Probed(id, Answer::Status(200)), now);
-                    }
-                    Effect::Probe(..) | Effect::Log(_) => {}
-                }
-            }
-            assert!(calls < 2_000, "{late_ms} ms late: it asks on and on");
-        }
+        let (watch, _, log) = drive(&mut scene, Trigger::Schedule { shard: None }, late_ms);
         let Some(Ending::Report(report)) = watch.ending() else { panic!("{:?}", watch.ending()) };
         assert!(report.ok && scene.holder(0) == "B", "{late_ms} ms late: {report:?}");
+        let a = scene.node(A);
+        let of_a = log.iter().find(|record| match record {
+            Record::Passes { node, .. } | Record::Probe { node, .. } => node.as_str() == &*a,
+            _ => false,
+        });
+        assert!(matches!(of_a, Some(Record::Passes { count: 3, .. })), "{late_ms} ms late: {of_a:?}");
     }
+}
+
+/// A dry run's calls are counted, too.
+#[test]
+fn a_late_driver_of_a_dry_run_moves_nothing() {
+    let mut scene = Scene::seasoned(2, 2);
+    scene.stop_node(A);
+    let (watch, now, _) = drive(&mut scene, Trigger::Command(Command::Sweep { cluster: None, dry_run: true }), 5);
+    // Addresses, instances, status checks, and whether each move would be allowed.
+    assert_eq!(watch.effort(now).api_calls, 5);
+    assert_eq!((scene.holder(0), scene.holder(1)), ("A".to_owned(), "A".to_owned()));
 }
 
 /// The first candidate is refused by EC2: the second one gets the address, in the same sweep.
