@@ -172,6 +172,8 @@ pub struct Decision {
 pub struct AddressMemory {
     /// The state as this invocation last made or adopted it; newer than the tag's until the tag is written.
     pub state: Option<State>,
+    /// What the tag said when that was made: times in tags are whole seconds, and another tag of its second is newer.
+    pub tag_before: Option<State>,
     /// The node that held it when this invocation first saw it, where no state said so.
     pub first_holder: Option<InstanceId>,
     /// Nodes that EC2 refused in this invocation, and why.
@@ -270,9 +272,13 @@ pub struct Ruling {
 
 /// What is remembered of an address: this invocation's memory or the tag, whichever is newer.
 pub fn remembered<'a>(address: &'a ClusterAddress, memory: Option<&'a AddressMemory>) -> Option<&'a State> {
-    match (memory.and_then(|memory| memory.state.as_ref()), &address.state) {
-        (Some(own), Some(tag)) if tag.since > own.since => Some(tag),
-        (Some(own), _) => Some(own),
+    let own = memory.and_then(|memory| Some((memory.state.as_ref()?, memory.tag_before.as_ref())));
+    match (own, &address.state) {
+        (Some((own, before)), Some(tag)) => {
+            let overtaken = tag.since == own.since.whole_second() && tag.holder != own.holder && before != Some(tag);
+            Some(if tag.since > own.since || overtaken { tag } else { own })
+        }
+        (Some((own, _)), None) => Some(own),
         (None, tag) => tag.as_ref(),
     }
 }

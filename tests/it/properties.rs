@@ -241,6 +241,7 @@ fn memory() -> impl Strategy<Value = AddressMemory> {
             loose_since: loose_since.map(|since| ("eni-98".into(), since)),
             order: order.map(|(to, force)| Order { to, force }),
             first_holder: None,
+            tag_before: None,
             unrecorded,
         })
 }

@@ -112,8 +112,10 @@ impl Watch {
             why: plan.why.as_str().to_owned(),
             moves,
         };
+        let tag_before = address.and_then(|address| address.state.clone());
         let memory = watched.memory.entry(id.clone()).or_default();
         memory.state = Some(State { since: now, ..state.clone() });
+        memory.tag_before = tag_before;
         memory.order = None;
         self.record_state(&watched.cluster.name, id, state, now);
         self.ended(watched, id, None, false, now);

@@ -330,7 +330,7 @@ fn commands_move_it_and_others_do_too() {
         whys: &["manual", "refused"],
         ..PAIR
     };
-    explore(setup, 2_371);
+    explore(setup, 2_370);
 }
 
 #[test]
