@@ -792,6 +792,23 @@ fn rule_8_what_was_read_before_a_move_by_others_counts_no_more_before_it_is_on_r
     assert_eq!(moves.into_iter().map(|(_, to)| to).collect::<Vec<_>>(), [Some(B)]);
 }
 
+/// Rule 8: who moves it on within the second of a watch's own move, and writes that down, is believed: tags have whole seconds.
+#[test]
+fn rule_8_of_two_moves_of_one_second_the_later_counts() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.tag_address(0, "policy", "failback=auto stable=0s");
+    scene.tag_node(B, "priority", "200");
+    scene.remember(0, A, Some(B), "holder-unhealthy", 600);
+    scene.after(600, |scene| {
+        assert_eq!(scene.holder(0), "B", "failed back meanwhile");
+        scene.terminate_node(B);
+        scene.by_hand(0, Some(A));
+        scene.remember(0, A, Some(B), "holder-gone", 0);
+    });
+    scene.watch(50);
+    assert_eq!(scene.been(), [Some(B), Some(A)]);
+}
+
 /// Rule 8: a last resort is read again before it is sent: who has it meanwhile keeps it.
 #[test]
 fn rule_8_a_last_resort_takes_the_address_from_nobody() {
