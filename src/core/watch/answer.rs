@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::core::decide::{Kind, Why};
 use crate::core::event::Trigger;
-use crate::core::model::{ClusterName, InstanceId};
+use crate::core::model::{AllocationId, ClusterName, InstanceId};
 use crate::core::report::{AddressReport, ClusterReport, NodeReport, Report};
 use crate::core::tags::{AddressMode, NodeMode, Verdict};
 use crate::core::time::Time;
@@ -82,8 +82,16 @@ impl Watch {
             };
             let holder = address.holder.as_ref().filter(|holder| Some(*holder) == failed.from.as_ref());
             let holder = holder.map_or_else(String::new, |holder| format!(", EC2 still shows it on {}", label(holder)));
-            let (ip, to) = (address.public_ip, label(&failed.to));
-            return Some(format!("{}: {ip} was NOT moved to {to}{holder}: {error}", cluster.cluster));
+            let (name, ip, to) = (&cluster.cluster, address.public_ip, label(&failed.to));
+            let in_doubt = self.clusters.get(name).is_some_and(|of| of.in_doubt.contains(&address.allocation_id));
+            let forced = matches!(&self.command, Some(Command::Move { order, .. }) if order.force);
+            let mode = if forced && address.mode.starts_with("manual") {
+                format!(". Its mode is {}: it does not fail over by itself until `eipwatch resume`", address.mode)
+            } else {
+                String::new()
+            };
+            let what = if in_doubt { "may have been moved" } else { "was NOT moved" };
+            return Some(format!("{name}: {ip} {what} to {to}{holder}: {error}{mode}"));
         }
         for watched in self.clusters.values() {
             let name = &watched.cluster.name;
@@ -96,7 +104,7 @@ impl Watch {
                 }
                 let over = self.stopped || now >= self.deadline;
                 if ruling.plan.is_some() && self.writes && !watched.hold && over {
-                    let why = if self.stopped { "the watch was stopped" } else { "the invocation's time was up" };
+                    let why = self.ended_by();
                     let error =
                         self.looks.addresses.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
                     let text = &decision.text;
@@ -118,15 +126,27 @@ impl Watch {
 
     /// What was left undone because EC2 could not be read, and what to do: `again` for a command, `sweep` where nobody gave one.
     fn undone(&self, report: &Report, again: &str, sweep: &str) -> String {
+        let in_doubt = |id: &AllocationId| self.clusters.values().any(|of| of.in_doubt.contains(id));
         let Some(command) = &self.command else { return sweep.to_owned() };
-        let mut moves = report.clusters.iter().flat_map(|of| &of.addresses).flat_map(|of| &of.moves);
-        let moved = moves.any(|made| made.ok);
+        let ordered = |id: &Option<AllocationId>| {
+            let mut all = report.clusters.iter().flat_map(|of| &of.addresses);
+            all.find(|address| Some(&address.allocation_id) == id.as_ref())
+        };
         match command {
             _ if self.first_read.is_none() => format!("{}; nothing was changed. {again}", self.not_done()),
-            Command::Move { .. } if moved => "The move was made before that.".to_owned(),
+            Command::Move { id, .. } if ordered(id).is_some_and(|of| of.moves.iter().any(|made| made.ok)) => {
+                format!("The move was made before that. {sweep}")
+            }
+            Command::Move { id: Some(id), .. } if in_doubt(id) => {
+                "The move was sent, and may have been made: look before you type it again.".to_owned()
+            }
             Command::Move { .. } => format!("{}. {again}", self.not_done()),
+            // Whether it has put an end to an announcement is told by a health tag, which may not be written yet.
+            Command::Mode { node, mode: NodeMode::Active, .. } => {
+                format!("Whether {node} is undrained is not known: look, and type it again if it is not.")
+            }
             Command::Mode { .. } | Command::Pause { .. } => {
-                "The mode is written; the next sweep does what follows from it.".to_owned()
+                format!("The mode is written; whether all that follows from it was done is not known. {sweep}")
             }
             Command::Status { .. } | Command::Sweep { .. } => again.to_owned(),
         }
@@ -137,8 +157,10 @@ impl Watch {
         let Some(Command::Move { cluster: Some(name), id: Some(id), order, dry_run: false, .. }) = &self.command else {
             return None;
         };
-        let lost =
-            || Some(format!("{name}: {id} is no longer in the cluster. Look where it is before you type it again."));
+        let lost = || {
+            let ip = self.facts.addresses.get(id).map_or_else(String::new, |of| format!("{} ", of.public_ip));
+            Some(format!("{name}: {ip}({id}) is no longer in the cluster. Look where it is before you type it again."))
+        };
         let Some(watched) = self.clusters.get(name) else { return lost() };
         let Some(address) = watched.cluster.addresses.iter().find(|address| &address.id == id) else { return lost() };
         let made = watched.moves.get(id).and_then(|moves| moves.last());

@@ -132,6 +132,8 @@ pub struct Watched {
     pub dirty: bool,
     /// While a command's own tag is being written, or dry runs: nothing is moved.
     pub hold: bool,
+    /// Addresses whose move was sent, and of which it is not known whether it was made.
+    pub in_doubt: BTreeSet<AllocationId>,
     /// Addresses whose move EC2 was asked about in a dry run.
     pub asked_if_allowed: BTreeSet<AllocationId>,
 }
@@ -158,6 +160,7 @@ impl Watched {
             starved_since: None,
             dirty: true,
             hold: false,
+            in_doubt: BTreeSet::new(),
             asked_if_allowed: BTreeSet::new(),
         }
     }

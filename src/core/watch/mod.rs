@@ -594,6 +594,17 @@ impl Watch {
         }
     }
 
+    /// What put an end to it while there was something on its way.
+    fn ended_by(&self) -> &'static str {
+        if self.stopped {
+            "the watch was stopped"
+        } else if self.fatal.is_some() {
+            "EC2 let eipwatch observe no longer"
+        } else {
+            "the invocation's time was up"
+        }
+    }
+
     fn finish(&mut self, now: Time) {
         let mut log = Vec::new();
         for watched in self.clusters.values_mut() {
@@ -604,8 +615,12 @@ impl Watch {
             let Some(mut watched) = self.clusters.remove(&name) else { continue };
             let open: Vec<AllocationId> = watched.moving.keys().cloned().collect();
             for id in open {
-                let error = watched.moving.get(&id).and_then(|moving| moving.error.clone());
-                let why = if self.stopped { "the watch was stopped" } else { "the invocation's time was up" };
+                let moving = watched.moving.get(&id);
+                if moving.is_some_and(|moving| !matches!(moving.phase, Phase::Waiting { .. })) {
+                    watched.in_doubt.insert(id.clone());
+                }
+                let error = moving.and_then(|moving| moving.error.clone());
+                let why = self.ended_by();
                 let error = error.map_or_else(
                     || format!("{why} before EC2 showed the new holder"),
                     |error| format!("{error}; then {why}"),
@@ -625,10 +640,16 @@ impl Watch {
             } else {
                 ("", "was not written:")
             };
+            let forced = write.of.iter().any(|of| matches!(of, Purpose::Force(_)));
+            let next = if forced && sent {
+                " If it is written, the address does not fail over by itself until `eipwatch resume`."
+            } else {
+                ""
+            };
             for resource in &write.resources {
-                let text = format!("{} on {resource} {what} the invocation's time was up", write.key);
+                let text = format!("{} on {resource} {what} {}", write.key, self.ended_by());
                 if write.is_ordered() && self.failure.is_none() {
-                    self.failure = Some(format!("{}{known}: {text}. Nothing was moved.", self.not_done()));
+                    self.failure = Some(format!("{}{known}: {text}. Nothing was moved.{next}", self.not_done()));
                 }
                 self.problems.insert(text);
             }
@@ -639,7 +660,7 @@ impl Watch {
             let error = CloudError {
                 failure: Failure::Transient,
                 code: "Unanswered".to_owned(),
-                message: format!("call {id} had no answer when the invocation's time was up"),
+                message: format!("call {id} had no answer when {}", self.ended_by()),
             };
             self.out.push(Effect::Log(Record::Call { at: now, asked, act, error: Some(error) }));
         }
