@@ -172,8 +172,8 @@ pub struct Decision {
 pub struct AddressMemory {
     /// The state as this invocation last made or adopted it; newer than the tag's until the tag is written.
     pub state: Option<State>,
-    /// What the tag said when that was made: times in tags are whole seconds, and another tag of its second is newer.
-    pub tag_before: Option<State>,
+    /// Those of the same second that were known when that was made: times in tags are whole seconds, and any other of its second is newer.
+    pub earlier: Vec<State>,
     /// The node that held it when this invocation first saw it, where no state said so.
     pub first_holder: Option<InstanceId>,
     /// Nodes that EC2 refused in this invocation, and why.
@@ -191,6 +191,20 @@ pub struct AddressMemory {
 }
 
 impl AddressMemory {
+    /// Takes what was made or adopted just now for the newest, newer than what the tag shows.
+    pub fn made(&mut self, state: State, shown: Option<&State>) {
+        let second = state.since.whole_second();
+        self.earlier.extend(self.state.take().into_iter().chain(shown.cloned()));
+        self.earlier.retain(|earlier| earlier.since.whole_second() == second);
+        self.state = Some(state);
+    }
+
+    /// Whether this tag was known when the state in memory was made.
+    fn is_earlier(&self, tag: &State) -> bool {
+        // How many moves they name may differ: the tag keeps fewer.
+        self.earlier.iter().any(|earlier| earlier.holder == tag.holder && earlier.from == tag.from)
+    }
+
     /// Since when this interface is known to be attached to nothing.
     pub fn loose(&self, interface: &InterfaceId) -> Option<Time> {
         self.loose_since.as_ref().filter(|(of, _)| of == interface).map(|(_, since)| *since)
@@ -272,10 +286,11 @@ pub struct Ruling {
 
 /// What is remembered of an address: this invocation's memory or the tag, whichever is newer.
 pub fn remembered<'a>(address: &'a ClusterAddress, memory: Option<&'a AddressMemory>) -> Option<&'a State> {
-    let own = memory.and_then(|memory| Some((memory.state.as_ref()?, memory.tag_before.as_ref())));
+    let own = memory.and_then(|memory| Some((memory.state.as_ref()?, memory)));
     match (own, &address.state) {
-        (Some((own, before)), Some(tag)) => {
-            let overtaken = tag.since == own.since.whole_second() && tag.holder != own.holder && before != Some(tag);
+        (Some((own, memory)), Some(tag)) => {
+            let same_second = tag.since == own.since.whole_second();
+            let overtaken = same_second && tag.holder != own.holder && !memory.is_earlier(tag);
             Some(if tag.since > own.since || overtaken { tag } else { own })
         }
         (Some((own, _)), None) => Some(own),
@@ -542,11 +557,7 @@ impl<'a> Asked<'a> {
             ruling.decision.text = format!("{} But AWS refuses the move: {why}{cure}", ruling.decision.text);
             ruling.decision.why = Why::NotPermitted;
         }
-        if let Some(expiry) = match self.address.mode {
-            AddressMode::Manual { until } => until,
-            AddressMode::Auto => None,
-        } && expiry > self.question.now
-        {
+        if let Some(expiry) = self.address.mode.until().filter(|expiry| *expiry > self.question.now) {
             ruling.again_at = Some(ruling.again_at.map_or(expiry, |at| at.min(expiry)));
         }
         ruling
@@ -803,9 +814,11 @@ impl<'a> Asked<'a> {
             let ready_at = steady(holder).max(steady(&one.node.id)) + policy.stable;
             if self.question.now < ready_at {
                 let text = format!(
-                    "{text}, and KEEPS it for now: {used_up}. The move to {} waits until the one has failed and the other passed for {} without a break, or the oldest of these moves is past: {} at the earliest. To move it now: eipwatch move --address {}.",
+                    "{text}, and KEEPS it for now: {used_up}. It moves once {} has failed and {} has passed for {} without a break, or the oldest of these moves is older than {}: at {} at the earliest. To move it now: eipwatch move --address {}.",
+                    self.label(holder),
                     self.label(&one.node.id),
                     duration_text(policy.stable),
+                    duration_text(policy.window),
                     ready_at.min(until),
                     self.address.public_ip
                 );
@@ -1037,6 +1050,53 @@ mod tests {
         let state = state("i-2", 1_000);
         for (now, stale) in [(1_000, true), (30_999, true), (31_000, false)] {
             assert_eq!(is_stale(&shown, Some(&state), Time::from_millis(now)), stale, "{now}");
+        }
+    }
+
+    #[test]
+    fn the_newest_of_memory_and_tag_is_remembered() {
+        let address = |tag: Option<State>| ClusterAddress {
+            id: "eipalloc-1".into(),
+            public_ip: std::net::Ipv4Addr::UNSPECIFIED,
+            border_group: None,
+            mode: AddressMode::Auto,
+            prefer: None,
+            holder: Holder::Nobody,
+            state: tag,
+        };
+        let holder = |memory: Option<&AddressMemory>, tag: Option<State>| {
+            remembered(&address(tag), memory).map(|state| state.holder.to_string())
+        };
+        let made = |states: &[(&str, u64)], shown: Option<State>| {
+            let mut memory = AddressMemory::default();
+            for (holder, since) in states {
+                memory.made(state(holder, *since), shown.as_ref());
+            }
+            Some(memory)
+        };
+        let second = |holder: &str| Some(state(holder, 5_000));
+        for (why, memory, tag, newest) in [
+            ("nothing is known", None, None, None),
+            ("only the tag", None, second("i-2"), Some("i-2")),
+            ("the tag is not there yet", made(&[("i-2", 5_300)], None), None, Some("i-2")),
+            ("the tag is of an earlier second", made(&[("i-2", 6_300)], None), second("i-3"), Some("i-2")),
+            ("the tag is of a later second", made(&[("i-2", 4_999)], None), second("i-3"), Some("i-3")),
+            ("another of the same second came later", made(&[("i-2", 5_300)], None), second("i-3"), Some("i-3")),
+            (
+                "another of the same second was there",
+                made(&[("i-2", 5_300)], second("i-3")),
+                second("i-3"),
+                Some("i-2"),
+            ),
+            ("the own one of before", made(&[("i-3", 5_300), ("i-2", 5_800)], None), second("i-3"), Some("i-2")),
+            (
+                "the own one of before, an age ago",
+                made(&[("i-3", 1_000), ("i-2", 5_800)], None),
+                second("i-3"),
+                Some("i-3"),
+            ),
+        ] {
+            assert_eq!(holder(memory.as_ref(), tag), newest.map(str::to_owned), "{why}");
         }
     }
 

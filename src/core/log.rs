@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::Decision;
 use super::event::{Shard, Trigger};
-use super::model::{Act, AllocationId, Answer, CloudError, ClusterName, InstanceId, Look, ProbeTarget, Seen};
+use super::model::{Act, AllocationId, Answer, CloudError, ClusterName, Instance, InstanceId, Look, ProbeTarget, Seen};
 use super::report::{MoveReport, Report};
 use super::snapshot::{Facts, Sighting};
 use super::tags::Verdict;
@@ -259,8 +259,8 @@ pub enum Before {
     Statuses(BTreeMap<InstanceId, std::sync::Arc<super::model::InstanceStatus>>, bool),
     /// Alarms.
     Alarms(BTreeMap<String, super::model::Alarm>, bool),
-    /// Answers that are told whole.
-    Whole,
+    /// Answers that are told as they come.
+    Part,
 }
 
 impl Before {
@@ -268,12 +268,29 @@ impl Before {
     pub fn of(facts: &Facts, look: &Look) -> Before {
         match look {
             Look::Addresses => Before::Addresses(facts.addresses.clone(), facts.addresses_at.is_some()),
-            Look::Instances(_) | Look::InstancesById(_) => {
-                Before::Instances(facts.instances.clone(), facts.instances_at.is_some())
-            }
+            Look::Instances(_) => Before::Instances(facts.instances.clone(), facts.instances_at.is_some()),
             Look::Status(_) => Before::Statuses(facts.statuses.clone(), facts.statuses_at.is_some()),
             Look::Alarms(_) => Before::Alarms(facts.alarms.clone(), facts.alarms_at.is_some()),
-            Look::InstanceTags(_) | Look::Interfaces(_) => Before::Whole,
+            Look::InstancesById(_) | Look::InstanceTags(_) | Look::Interfaces(_) => Before::Part,
+        }
+    }
+
+    /// What is told of an answer as it comes: of instances asked for by id, those that are not as they were known. What a search finds is
+    /// taken in at its end, but told by the call that found it.
+    pub fn part(&self, seen: &Seen, facts: &Facts) -> Option<Seen> {
+        match (self, seen) {
+            (Before::Part, Seen::Instances(list)) => {
+                let known = |instance: &&Instance| {
+                    facts
+                        .instances
+                        .get(&instance.id)
+                        .is_some_and(|sighting| sighting.described && sighting.instance.as_deref() == Some(*instance))
+                };
+                let new: Vec<Instance> = list.iter().filter(|instance| !known(instance)).cloned().collect();
+                (!new.is_empty()).then_some(Seen::Instances(new))
+            }
+            (Before::Part, _) => Some(seen.clone()),
+            _ => None,
         }
     }
 
@@ -313,8 +330,14 @@ impl Before {
                 let new: Vec<_> = new.into_iter().cloned().collect();
                 (new.chunks(MAX_RESOURCES_PER_LINE).map(|part| Seen::Alarms(part.to_vec())).collect(), gone, known)
             }
-            Before::Whole => {
-                let lines: Vec<Record> = seen.map(|seen| line(seen, Vec::new())).into_iter().collect();
+            Before::Part => {
+                let lines: Vec<Record> = match seen {
+                    Some(Seen::Instances(list)) => list
+                        .chunks(MAX_RESOURCES_PER_LINE)
+                        .map(|part| line(Seen::Instances(part.to_vec()), Vec::new()))
+                        .collect(),
+                    seen => seen.map(|seen| line(seen, Vec::new())).into_iter().collect(),
+                };
                 return (!lines.is_empty(), lines);
             }
         };

@@ -114,7 +114,7 @@ pub struct State {
     pub from: Option<InstanceId>,
     /// Why it moved: one of the contract's words, or `external`.
     pub why: String,
-    /// When it moved by itself (or was moved by others), oldest first: what the brake counts. At most [`MAX_MOVES_KEPT`].
+    /// When it moved by itself (or was moved by others), oldest first: what the brake counts. The tag keeps the last [`MAX_MOVES_KEPT`].
     pub moves: Vec<Time>,
 }
 
@@ -481,6 +481,15 @@ impl AddressMode {
                 None => Err(format!("{} is not until=TIME", quote(word))),
             },
             _ => Err(format!("{} is neither auto nor manual", quote(mode))),
+        }
+    }
+
+    /// When a pause ends, or has ended.
+    #[must_use]
+    pub fn until(self) -> Option<Time> {
+        match self {
+            AddressMode::Manual { until } => until,
+            AddressMode::Auto => None,
         }
     }
 

@@ -310,12 +310,12 @@ pub struct Case<'a> {
     pub peers_pulse: Option<Time>,
     /// When the node was last read.
     pub read_at: Option<Time>,
-    /// When DescribeInstances last answered, whether it showed the node or not.
+    /// When EC2 last answered the question that could show the node, whether it did or not.
     pub answered_at: Option<Time>,
-    /// CloudWatch's answers; `None`: it has not answered yet.
-    pub alarms: Option<&'a BTreeMap<String, Alarm>>,
-    /// Whether CloudWatch was given up on.
-    pub alarms_failed: bool,
+    /// CloudWatch's answers.
+    pub alarms: &'a BTreeMap<String, Alarm>,
+    /// Of which alarms it has told, that there are none, too, and when that was asked; `None`: it was given up on before it had.
+    pub alarms_told: &'a BTreeMap<String, Option<Time>>,
     /// A state-change event that says it stops, and its time.
     pub gone_event: Option<(InstanceState, Time)>,
     /// Whether it holds an address.
@@ -469,7 +469,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
                 let (ok, text) = alarm(node, case, name, &mut problems);
                 failed |= ok == Some(false);
                 decisive |= ok == Some(false);
-                unread |= case.alarms.is_none() && !case.alarms_failed;
+                unread |= !case.alarms_told.contains_key(name.as_ref());
                 evidence.push(Evidence { check: check.to_string(), ok, text });
             }
         }
@@ -570,10 +570,12 @@ fn seconds(duration: Duration) -> String {
 }
 
 fn alarm(node: &Node, case: Case<'_>, name: &str, problems: &mut Vec<String>) -> (Option<bool>, String) {
-    let Some(alarms) = case.alarms else {
-        return (None, if case.alarms_failed { "CloudWatch does not answer" } else { "not read yet" }.to_owned());
-    };
-    let Some(alarm) = alarms.get(name) else {
+    match case.alarms_told.get(name) {
+        Some(Some(_)) => {}
+        Some(None) => return (None, "CloudWatch does not answer".to_owned()),
+        None => return (None, "not read yet".to_owned()),
+    }
+    let Some(alarm) = case.alarms.get(name) else {
         problems.push(format!("alarm:{name}: CloudWatch knows no such alarm; it tells nothing"));
         return (None, "no such alarm".to_owned());
     };

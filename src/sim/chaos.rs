@@ -851,7 +851,12 @@ impl Chaos {
                 _ => return Vec::new(),
             }
         }
-        let mut nodes = self.teams.iter().flat_map(|team| &team.nodes);
+        // Of nodes that EC2 does not show at all a search finds none.
+        let shown = |id: &&Id| {
+            ec2.state(id).is_some_and(|state| state != State::Terminated)
+                && ec2.tags(id).is_some_and(|tags| tags.contains_key("eipwatch:cluster"))
+        };
+        let mut nodes = self.teams.iter().flat_map(|team| &team.nodes).filter(shown);
         let seen = nodes.any(|id| ec2.zone(id).is_some_and(|zone| !zones.contains(&&**zone)));
         if seen { zones } else { Vec::new() }
     }

@@ -232,17 +232,20 @@ fn memory() -> impl Strategy<Value = AddressMemory> {
         option::of(time()),
         option::weighted(0.1, (option::of(some_node()), any::<bool>())),
         option::weighted(0.2, (some_node(), time())),
+        option::weighted(0.2, state()),
     )
-        .prop_map(|(state, refused, barred, rescue_since, loose_since, order, unrecorded)| AddressMemory {
-            state,
-            refused: refused.into_iter().map(|id| (id, "IncorrectInstanceState".to_owned())).collect(),
-            barred,
-            rescue_since,
-            loose_since: loose_since.map(|since| ("eni-98".into(), since)),
-            order: order.map(|(to, force)| Order { to, force }),
-            first_holder: None,
-            tag_before: None,
-            unrecorded,
+        .prop_map(|(state, refused, barred, rescue_since, loose_since, order, unrecorded, earlier)| {
+            AddressMemory {
+                state,
+                refused: refused.into_iter().map(|id| (id, "IncorrectInstanceState".to_owned())).collect(),
+                barred,
+                rescue_since,
+                loose_since: loose_since.map(|since| ("eni-98".into(), since)),
+                order: order.map(|(to, force)| Order { to, force }),
+                first_holder: None,
+                earlier: earlier.into_iter().collect(),
+                unrecorded,
+            }
         })
 }
 

@@ -61,7 +61,8 @@ impl Watch {
                 &format!("{CURE}, then type it again."),
                 &format!("Nothing more is moved. {CURE}."),
             );
-            return Some(format!("EC2 does not let eipwatch observe: {error}. {undone}"));
+            let open = self.open_move(report, now);
+            return Some(format!("EC2 does not let eipwatch observe: {error}. {undone}{open}"));
         }
         if self.first_read.is_none() && !self.triggers.iter().all(|trigger| self.concerns_nobody(trigger)) {
             let error = self.looks.addresses.error.as_ref().or(self.looks.instances.error.as_ref());
@@ -73,8 +74,22 @@ impl Watch {
         if let (Some(error), Some(at)) = (&self.looks.addresses.error, self.facts.addresses_at) {
             let names: Vec<&str> = self.clusters.keys().map(ClusterName::as_str).collect();
             let undone = self.undone(report, ONCE_IT_ANSWERS, "The next sweep tries again.");
-            return Some(format!("EC2 could not be observed for {} since {at}: {error}. {undone}", names.join(", ")));
+            let (names, open) = (names.join(", "), self.open_move(report, now));
+            return Some(format!("EC2 could not be observed for {names} since {at}: {error}. {undone}{open}"));
         }
+        self.unmade(report, now).or_else(|| self.order_lost(now))
+    }
+
+    /// What was being moved while nothing could be observed, as one more sentence; of what a command ordered enough has been said.
+    fn open_move(&self, report: &Report, now: Time) -> String {
+        if self.command.as_ref().is_some_and(Command::is_move) {
+            return String::new();
+        }
+        self.unmade(report, now).map_or_else(String::new, |unmade| format!(" {unmade}"))
+    }
+
+    /// A move that was decided on or asked for, and not made.
+    fn unmade(&self, report: &Report, now: Time) -> Option<String> {
         if let Some((cluster, address, failed)) = report.failed_moves().next() {
             let error = failed.error.as_deref().unwrap_or("EC2 does not show it");
             let label = |id: &InstanceId| {
@@ -83,7 +98,7 @@ impl Watch {
             let holder = address.holder.as_ref().filter(|holder| Some(*holder) == failed.from.as_ref());
             let holder = holder.map_or_else(String::new, |holder| format!(", EC2 still shows it on {}", label(holder)));
             let (name, ip, to) = (&cluster.cluster, address.public_ip, label(&failed.to));
-            let in_doubt = self.clusters.get(name).is_some_and(|of| of.in_doubt.contains(&address.allocation_id));
+            let in_doubt = self.in_doubt(&address.allocation_id);
             let forced = matches!(&self.command, Some(Command::Move { order, .. }) if order.force);
             let mode = if forced && address.mode.starts_with("manual") {
                 format!(". Its mode is {}: it does not fail over by itself until `eipwatch resume`", address.mode)
@@ -102,19 +117,34 @@ impl Watch {
                 {
                     return Some(format!("{name}: {}", decision.text));
                 }
-                let over = self.stopped || now >= self.deadline;
-                if ruling.plan.is_some() && self.writes && !watched.hold && over {
-                    let why = self.ended_by();
+                let over = self.stopped || self.fatal.is_some() || now >= self.deadline;
+                if !over || !self.writes || watched.hold {
+                    continue;
+                }
+                let ordered =
+                    matches!(&self.command, Some(Command::Move { id, .. }) if id.as_ref() == Some(&ruling.address));
+                let (why, text) = (self.ended_by(), &decision.text);
+                let next =
+                    if ordered { "Type it again if it should still be moved." } else { "The next sweep decides anew." };
+                if ruling.plan.is_some() {
                     let error =
                         self.looks.addresses.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
-                    let text = &decision.text;
                     return Some(format!(
-                        "{name}: NOT moved: {why} before the move could be sent{error}. It was decided: {text}"
+                        "{name}: NOT moved: {why} before the move could be sent{error}. It was decided: {text} {next}"
                     ));
+                }
+                if ruling.pending && ordered {
+                    return Some(format!("{name}: NOT moved: {why} before that could be decided: {text} {next}"));
                 }
             }
         }
-        self.order_lost(now)
+        None
+    }
+
+    /// Whether a move of this address was sent, and nothing has shown what came of it.
+    fn in_doubt(&self, id: &AllocationId) -> bool {
+        let doubts = self.clusters.values().filter_map(|of| of.in_doubt.get(id));
+        doubts.max().is_some_and(|after| self.looks.addresses.asked_id.is_none_or(|asked| asked <= *after))
     }
 
     /// What a command asked for and was not done, as a sentence that goes on.
@@ -126,7 +156,6 @@ impl Watch {
 
     /// What was left undone because EC2 could not be read, and what to do: `again` for a command, `sweep` where nobody gave one.
     fn undone(&self, report: &Report, again: &str, sweep: &str) -> String {
-        let in_doubt = |id: &AllocationId| self.clusters.values().any(|of| of.in_doubt.contains(id));
         let Some(command) = &self.command else { return sweep.to_owned() };
         let ordered = |id: &Option<AllocationId>| {
             let mut all = report.clusters.iter().flat_map(|of| &of.addresses);
@@ -137,7 +166,7 @@ impl Watch {
             Command::Move { id, .. } if ordered(id).is_some_and(|of| of.moves.iter().any(|made| made.ok)) => {
                 format!("The move was made before that. {sweep}")
             }
-            Command::Move { id: Some(id), .. } if in_doubt(id) => {
+            Command::Move { id: Some(id), .. } if self.in_doubt(id) => {
                 "The move was sent, and may have been made: look before you type it again.".to_owned()
             }
             Command::Move { .. } => format!("{}. {again}", self.not_done()),

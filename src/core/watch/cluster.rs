@@ -18,7 +18,7 @@ use crate::core::tags::{Check, Health, Keys, Leaving, State, Undrained, Verdict,
 use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
 
-use super::looks::{Looks, is_hopeless};
+use super::looks::{Looks, Routine, is_hopeless};
 use super::moving::Moving;
 
 /// How far apart two reads must show a holder that we did not choose before it is adopted: another invocation may be about to record it.
@@ -85,7 +85,7 @@ pub struct Wants {
 pub struct Intent {
     pub from: Option<InstanceId>,
     pub why: Why,
-    /// Since when it has been that.
+    /// Since when it has been wanted for that reason.
     pub since: Time,
 }
 
@@ -132,8 +132,8 @@ pub struct Watched {
     pub dirty: bool,
     /// While a command's own tag is being written, or dry runs: nothing is moved.
     pub hold: bool,
-    /// Addresses whose move was sent, and of which it is not known whether it was made.
-    pub in_doubt: BTreeSet<AllocationId>,
+    /// Addresses whose move was sent, and of which it is not known whether it was made, until a reading above this number tells.
+    pub in_doubt: BTreeMap<AllocationId, u64>,
     /// Addresses whose move EC2 was asked about in a dry run.
     pub asked_if_allowed: BTreeSet<AllocationId>,
 }
@@ -160,7 +160,7 @@ impl Watched {
             starved_since: None,
             dirty: true,
             hold: false,
-            in_doubt: BTreeSet::new(),
+            in_doubt: BTreeMap::new(),
             asked_if_allowed: BTreeSet::new(),
         }
     }
@@ -208,7 +208,9 @@ impl Watched {
         self.rule(around, &mut wants);
         self.record_health(around, &mut wants);
         self.adopt(around, &mut wants);
-        let adopting = around.writes && self.memory.values().any(|memory| memory.unrecorded.is_some());
+        let unrecorded =
+            |address: &ClusterAddress| self.memory.get(&address.id).is_some_and(|memory| memory.unrecorded.is_some());
+        let adopting = around.writes && self.cluster.addresses.iter().any(unrecorded);
         let busy = !self.moving.is_empty() || adopting || !wants.moves.is_empty();
         let open = self.rulings.iter().any(|ruling| ruling.pending);
         let unsettled = self.cluster.nodes.values().any(|node| {
@@ -337,13 +339,9 @@ impl Watched {
                 pulse: memory.pulse,
                 peers_pulse,
                 read_at: read_at(id),
-                answered_at: if node.member {
-                    around.facts.instances_at
-                } else {
-                    around.looks.strays_read(around.facts)
-                },
-                alarms: around.looks.alarms.asked.is_some().then_some(&around.facts.alarms),
-                alarms_failed: around.looks.alarms.given_up,
+                answered_at: around.looks.node_answered(node.member, around.facts),
+                alarms: &around.facts.alarms,
+                alarms_told: &around.looks.alarms_told,
                 gone_event: memory.gone_event,
                 holder,
                 own_checks: node.checks.as_ref() != self.cluster.checks.as_slice(),
@@ -356,7 +354,7 @@ impl Watched {
                 && finding.leaving.is_none()
                 && verdict::leaving(node, memory.notice.as_ref(), None, beating, now).is_some();
             if let Some(at) = finding.look_again {
-                around.looks.want_instances(at.max(now));
+                around.looks.want_node(node.member, at.max(now));
             }
             let before = memory.verdict;
             if before != Some(finding.verdict)
@@ -456,15 +454,16 @@ impl Watched {
         let now = around.now;
         let looks = &around.looks;
         // What may be read, and has not been yet, is older than any move.
-        let denied = looks.status.error.as_ref().is_some_and(is_hopeless);
-        let has_alarms = self
-            .cluster
-            .nodes
-            .values()
-            .flat_map(|node| node.checks.iter())
-            .any(|check| matches!(check, Check::Alarm(_)));
-        let statuses_from = looks.status.asked.or((!denied).then(Time::default));
-        let alarms_from = looks.alarms.asked.filter(|_| has_alarms);
+        let denied = |routine: &Routine| routine.error.as_ref().is_some_and(is_hopeless);
+        let statuses_from = (!denied(&looks.status)).then(|| looks.status.asked.unwrap_or_default());
+        let alarms = self.cluster.nodes.values().flat_map(|node| node.checks.iter()).filter_map(|check| match check {
+            Check::Alarm(name) => Some(looks.alarms_told.get(name.as_ref()).copied().flatten()),
+            _ => None,
+        });
+        let told: Vec<Option<Time>> = alarms.collect();
+        let has_alarms = !told.is_empty();
+        // Those that were given up and never told anything are not waited for.
+        let alarms_from = told.into_iter().flatten().min().filter(|_| !denied(&looks.alarms));
         let addresses_from = looks.addresses.asked.unwrap_or(now);
         let facts_from =
             [looks.instances.asked, statuses_from, alarms_from].into_iter().flatten().min().unwrap_or_default();
@@ -693,7 +692,7 @@ impl Watched {
             moves.push(now.whole_second());
             let adopted =
                 State { holder, since: now.whole_second(), from: Some(from), why: EXTERNAL.to_owned(), moves };
-            memory.state = Some(adopted.clone());
+            memory.made(adopted.clone(), address.state.as_ref());
             wants.states.push((address.id.clone(), adopted));
             self.dirty = true;
         }

@@ -49,7 +49,7 @@ pub struct Routine {
     taken_id: Option<u64>,
     answers: u32,
     failures: u32,
-    /// After a failure: whoever wants it sooner has to wait until then.
+    /// After a failure, or an answer that tells nothing: whoever wants it sooner has to wait until then.
     held_until: Option<Time>,
     /// When the last answer was asked for.
     pub asked: Option<Time>,
@@ -142,9 +142,10 @@ pub struct Looks {
     pub stray_ids: BTreeSet<InstanceId>,
     /// Alarms that checks name.
     pub alarm_names: BTreeSet<String>,
-    /// What is left to be read of them, and when the first part was asked for.
+    /// What is left to be read of them in this round, in parts of one call; the last is next.
     alarm_chunks: Vec<Vec<String>>,
-    alarms_from: Option<Time>,
+    /// When what was last told of them was asked for; `None`: they were given up before anything was told.
+    pub alarms_told: BTreeMap<String, Option<Time>>,
     interface_ids: BTreeSet<InterfaceId>,
     repeat: bool,
     urgent: bool,
@@ -180,7 +181,7 @@ impl Looks {
             stray_ids: BTreeSet::new(),
             alarm_names: BTreeSet::new(),
             alarm_chunks: Vec::new(),
-            alarms_from: None,
+            alarms_told: BTreeMap::new(),
             interface_ids: BTreeSet::new(),
             repeat,
             urgent: false,
@@ -242,6 +243,7 @@ impl Looks {
         if names.is_empty() {
             self.alarms.due = None;
         }
+        self.alarms_told.retain(|name, _| names.contains(name));
         self.alarm_names = names;
     }
 
@@ -267,9 +269,19 @@ impl Looks {
         self.stray_ids = ids;
     }
 
-    /// When holders that are asked for by id were last read, whether they were shown or not; what cannot be had is not waited for.
-    pub fn strays_read(&self, facts: &Facts) -> Option<Time> {
-        if self.strays.given_up { facts.instances_at } else { self.strays.asked }
+    /// When EC2 last answered the question that could show a node, whether it did or not: a holder that is no member is asked for by id,
+    /// as long as that can be had.
+    pub fn node_answered(&self, member: bool, facts: &Facts) -> Option<Time> {
+        if member || self.strays.given_up { facts.instances_at } else { self.strays.asked }
+    }
+
+    /// Asks that question again no later than `at`.
+    pub fn want_node(&mut self, member: bool, at: Time) {
+        if member || self.strays.given_up {
+            self.instances.want(at);
+        } else {
+            self.strays.want(at);
+        }
     }
 
     /// While an address is about to move, failed reads are tried again sooner.
@@ -283,14 +295,13 @@ impl Looks {
 
     /// Whether nothing is being asked, and nothing has to be before a sweep may end. What is due has been asked for.
     pub fn quiet(&self) -> bool {
-        let rests = |routine: &Routine, later: bool| !routine.busy() && (later || routine.due.is_none());
-        let later = |routine: &Routine| self.repeat && routine.error.is_none();
+        let rests = |routine: &Routine, given_up: bool| !routine.busy() && (given_up || routine.due.is_none());
         let needed = [&self.addresses, &self.instances, &self.interfaces, &self.strays];
         // What is given up of these is tried again if the sweep goes on, and not waited for.
         let paced = [&self.status, &self.alarms];
         self.search.is_none()
-            && needed.iter().all(|routine| rests(routine, later(routine)))
-            && paced.iter().all(|routine| rests(routine, routine.given_up || later(routine)))
+            && needed.iter().all(|routine| rests(routine, false))
+            && paced.iter().all(|routine| rests(routine, routine.given_up))
     }
 
     /// When there is something to ask next.
@@ -332,7 +343,6 @@ impl Looks {
             if self.alarm_chunks.is_empty() {
                 let names: Vec<String> = self.alarm_names.iter().cloned().collect();
                 self.alarm_chunks = names.chunks(MAX_IDS).map(<[String]>::to_vec).collect();
-                self.alarms_from = Some(now);
             }
             if let Some(chunk) = self.alarm_chunks.last() {
                 ask(&mut self.alarms, Look::Alarms(chunk.clone()), &mut asks);
@@ -406,29 +416,7 @@ impl Looks {
             self.status_by_id = answer.is_ok();
             optional(&mut self.status, answer, asked, facts, now, (self.repeat.then_some(STATUS_EVERY), GIVEN_UP_FOR))
         } else if let Some(asked) = self.alarms.take(id) {
-            let ok = answer.is_ok();
-            let before = self.alarms.asked;
-            let outcome = optional(
-                &mut self.alarms,
-                answer,
-                asked,
-                facts,
-                now,
-                (self.repeat.then_some(ALARMS_EVERY), GIVEN_UP_FOR),
-            );
-            if ok {
-                self.alarm_chunks.pop();
-                // One part tells of no other: what is known of alarms is as old as the oldest of them.
-                let whole = self.alarm_chunks.is_empty();
-                self.alarms.asked = if whole { self.alarms_from } else { before };
-                if !whole {
-                    self.alarms.want(now);
-                }
-            }
-            if self.alarm_names.is_empty() {
-                self.alarms.due = None;
-            }
-            outcome
+            self.take_alarms(asked, answer, facts, now)
         } else if let Some(asked) = self.interfaces.take(id) {
             let asked_for = std::mem::take(&mut self.interface_ids);
             let outcome = optional(&mut self.interfaces, answer, asked, facts, now, (None, BACKOFF_MAX_URGENT));
@@ -446,6 +434,41 @@ impl Looks {
             Outcome::Nothing
         };
         (outcome, None)
+    }
+
+    /// Takes in one part of the alarms: it tells of no other.
+    fn take_alarms(&mut self, asked: Time, answer: Result<Seen, CloudError>, facts: &mut Facts, now: Time) -> Outcome {
+        let part = self.alarm_chunks.pop().unwrap_or_default();
+        let ok = answer.is_ok();
+        if ok {
+            // What an answer leaves out is no more.
+            facts.alarms.retain(|name, _| !part.contains(name));
+        }
+        let pace = (self.repeat.then_some(ALARMS_EVERY), GIVEN_UP_FOR);
+        let outcome = optional(&mut self.alarms, answer, asked, facts, now, pace);
+        if ok {
+            self.alarms_told.extend(part.into_iter().map(|name| (name, Some(asked))));
+            // Names that came up meanwhile are in no part.
+            let untold = self.alarm_names.iter().any(|name| !self.alarms_told.contains_key(name));
+            if untold || !self.alarm_chunks.is_empty() {
+                self.alarms.want(now);
+            }
+        } else if self.alarms.given_up {
+            for name in &self.alarm_names {
+                self.alarms_told.entry(name.clone()).or_default();
+            }
+            // The next try begins with another part: one that always fails must not hide the others.
+            self.alarm_chunks.insert(0, part);
+        } else {
+            self.alarm_chunks.push(part);
+        }
+        // All that is known of alarms is as old as the oldest of it.
+        let told = self.alarm_names.iter().map(|name| self.alarms_told.get(name).copied().flatten());
+        self.alarms.asked = told.min().flatten();
+        if self.alarm_names.is_empty() {
+            self.alarms.due = None;
+        }
+        outcome
     }
 
     fn take_instances(

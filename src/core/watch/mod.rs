@@ -344,9 +344,9 @@ impl Watch {
     fn looked(&mut self, id: u64, answer: Result<Seen, CloudError>, now: Time) {
         let Some((asked, look)) = self.asked.remove(&id) else { return };
         let before = Before::of(&self.facts, &look);
-        let (failed, whole) = match &answer {
+        let (failed, part) = match &answer {
             Err(error) => (Some(error.clone()), None),
-            Ok(seen) => (None, matches!(look, Look::InstanceTags(_) | Look::Interfaces(_)).then(|| seen.clone())),
+            Ok(seen) => (None, before.part(seen, &self.facts)),
         };
         let last_id = &mut self.last_id;
         let mut new_id = || {
@@ -358,11 +358,11 @@ impl Watch {
             self.send_look(id, look, now);
         }
         // The last answer of a search, well or not, has had all that it found taken in.
-        let mut changed = whole.is_some() || matches!(look, Look::InstancesById(_));
+        let mut changed = part.is_some() || matches!(look, Look::InstancesById(_));
         match failed {
             Some(error) => self.out.push(Effect::Log(Record::ReadingFailed { at: now, asked, look, error })),
             None => {
-                let (differs, lines) = before.changes(&self.facts, whole, &look, asked, now);
+                let (differs, lines) = before.changes(&self.facts, part, &look, asked, now);
                 changed |= differs;
                 self.out.extend(lines.into_iter().map(Effect::Log));
             }
@@ -617,7 +617,7 @@ impl Watch {
             for id in open {
                 let moving = watched.moving.get(&id);
                 if moving.is_some_and(|moving| !matches!(moving.phase, Phase::Waiting { .. })) {
-                    watched.in_doubt.insert(id.clone());
+                    watched.in_doubt.insert(id.clone(), u64::MAX);
                 }
                 let error = moving.and_then(|moving| moving.error.clone());
                 let why = self.ended_by();

@@ -51,6 +51,7 @@ impl Watch {
                     }
                     Progress::Never => {
                         let error = moving.never(&watched.cluster.holder_text(&shown));
+                        watched.in_doubt.extend(moving.unread().map(|after| (id.clone(), after)));
                         self.ended(watched, &id, Some(error), false, now);
                     }
                     Progress::Elsewhere => self.moved_elsewhere(watched, &id, &shown, now),
@@ -83,8 +84,9 @@ impl Watch {
             alike && (same || since) && state.since.since(now) < decide::SETTLING
         });
         if let Some(state) = recorded.cloned() {
+            let shown = address.and_then(|address| address.state.clone());
             let memory = watched.memory.entry(id.clone()).or_default();
-            memory.state = Some(state);
+            memory.made(state, shown.as_ref());
             memory.order = None;
             self.ended(watched, id, None, false, now);
             return;
@@ -112,10 +114,9 @@ impl Watch {
             why: plan.why.as_str().to_owned(),
             moves,
         };
-        let tag_before = address.and_then(|address| address.state.clone());
+        let shown = address.and_then(|address| address.state.clone());
         let memory = watched.memory.entry(id.clone()).or_default();
-        memory.state = Some(State { since: now, ..state.clone() });
-        memory.tag_before = tag_before;
+        memory.made(State { since: now, ..state.clone() }, shown.as_ref());
         memory.order = None;
         self.record_state(&watched.cluster.name, id, state, now);
         self.ended(watched, id, None, false, now);
@@ -223,26 +224,34 @@ impl Watch {
             self.looks.set_urgent(true);
             return;
         }
-        while self.tokens > 0 {
-            if !self.next_is_read(now) {
-                if !self.looks.addresses.busy() {
-                    self.looks.want_addresses(now);
-                }
-                self.looks.set_urgent(true);
-                return;
-            }
-            let Some((_, address, name)) = self.wanted.pop_first() else { break };
+        while self.tokens > 0
+            && let Some(next) = self.next_move(now)
+        {
+            self.wanted.remove(&next);
+            let (_, address, name) = next;
             let Some(mut watched) = self.clusters.remove(&name) else { continue };
             if self.launch(&mut watched, &address, now) {
                 self.tokens -= 1;
             }
             self.clusters.insert(name, watched);
         }
+        if self.tokens > 0 && !self.wanted.is_empty() {
+            // What is left waits for a reading.
+            if !self.looks.addresses.busy() {
+                self.looks.want_addresses(now);
+            }
+            self.looks.set_urgent(true);
+        }
     }
 
-    /// Whether addresses were read as late as the next move asks for.
-    fn next_is_read(&self, now: Time) -> bool {
-        let Some((planned, id, name)) = self.wanted.first() else { return true };
+    /// The first move for which addresses were read as late as it asks for. While a rescue waits for that, nothing but rescues may go.
+    fn next_move(&self, now: Time) -> Option<(bool, AllocationId, ClusterName)> {
+        let (planned, ..) = self.wanted.first()?;
+        self.wanted.iter().find(|wanted| wanted.0 == *planned && self.is_read(wanted, now)).cloned()
+    }
+
+    /// Whether addresses were read as late as a move asks for.
+    fn is_read(&self, (planned, id, name): &(bool, AllocationId, ClusterName), now: Time) -> bool {
         // Somebody holds it: it is read again, and the private address that it is to go to. A rescue is not held up for that.
         if *planned && !self.looks.addresses_read_again() {
             return false;
@@ -250,10 +259,7 @@ impl Watch {
         let Some(watched) = self.clusters.get(name) else { return true };
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         // A pause that is over may have been made longer in its last moments.
-        let paused_until = address.and_then(|address| match address.mode {
-            AddressMode::Manual { until } => until.filter(|until| *until <= now),
-            AddressMode::Auto => None,
-        });
+        let paused_until = address.and_then(|address| address.mode.until()).filter(|until| *until <= now);
         // Watches that race for a last resort need not choose alike: who comes later sees where it went.
         let resort = watched.intended.get(id).filter(|intent| intent.why == Why::LastResort);
         let read_since = paused_until.max(resort.map(|intent| intent.since));

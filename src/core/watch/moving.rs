@@ -199,12 +199,24 @@ impl Moving {
         Progress::Never
     }
 
-    /// Why it is given up where EC2 did not show it in time, but `shows` as the holder.
+    /// While no reading has told what came of the call: the number that those which do so are above.
+    pub fn unread(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Looking { after, judged: None, .. } => Some(after),
+            _ => None,
+        }
+    }
+
+    /// Why it is given up where EC2 did not show it in time, but `shows` as the holder, or nothing.
     pub fn never(&self, shows: &str) -> String {
         let seconds = VERIFY_FOR.as_secs();
+        let shown = |ec2: &str| match self.unread() {
+            Some(_) => format!("for {seconds} s {ec2}could not be asked what came of it"),
+            None => format!("after {seconds} s {ec2}still shows {shows} as the holder"),
+        };
         let text = match &self.error {
-            Some(error) => format!("{error}; after {seconds} s EC2 still shows {shows} as the holder"),
-            None => format!("EC2 accepted the move, but after {seconds} s still shows {shows} as the holder"),
+            Some(error) => format!("{error}; {}", shown("EC2 ")),
+            None => format!("EC2 accepted the move, but {}", shown("")),
         };
         // A command is tried to its end once.
         if self.plan.why == Why::Manual { text } else { format!("{text}. It is sent again if it still should move") }

@@ -183,8 +183,8 @@ impl Watch {
     pub(super) fn tagged(&mut self, mut write: TagWrite, result: Result<(), CloudError>, now: Time) {
         match result {
             Ok(()) => {
-                let commanded = write.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_)));
-                let believed = if commanded { snapshot::ORDERS_BELIEVED } else { snapshot::OWN_WRITES_BELIEVED };
+                let believed =
+                    if write.is_ordered() { snapshot::ORDERS_BELIEVED } else { snapshot::OWN_WRITES_BELIEVED };
                 for resource in &write.resources {
                     self.facts.wrote(resource, &write.key, &write.value, believed, now);
                 }
@@ -235,7 +235,7 @@ impl Watch {
                 Purpose::State(..) | Purpose::Command | Purpose::Force(_) => {}
             }
         }
-        if write.of.iter().any(|of| matches!(of, Purpose::Command | Purpose::Force(_))) {
+        if write.is_ordered() {
             let more = self.tags.iter().any(|(_, write)| write.of.iter().any(|of| matches!(of, Purpose::Command)))
                 || self.doing.values().any(|(_, _, doing)| matches!(doing, Doing::Tag(write) if write.of.iter().any(|of| matches!(of, Purpose::Command))));
             if written && !more {

@@ -460,6 +460,31 @@ fn heartbeat_of_a_holder_without_its_tag_takes_a_second_look() {
     scene.unmoved();
 }
 
+/// And it is asked for at its pace, however slow EC2 is to answer, or whether it does at all.
+#[test]
+fn heartbeat_of_a_holder_without_its_tag_is_asked_for_at_its_pace() {
+    let slow = Rule::new(Fault::Latency { min_ms: 2_900, max_ms: 2_900 });
+    for (trouble, most) in [(slow, 8), (Rule::error("InternalError"), 16)] {
+        let mut scene = Scene::new(1, 2);
+        scene.tag_address(0, "check", "heartbeat");
+        for (n, skew_ms) in [(A, -600_000), (B, 0)] {
+            scene.start_agent(n, skew_ms);
+        }
+        scene.season();
+        scene.remember(0, A, None, "no-holder", 600);
+        scene.untag_node(A, "cluster");
+        scene.status(A, CheckKind::Instance, Check::Impaired);
+        scene.pass(60_000);
+        let a = scene.node(A);
+        scene.ec2.faults_mut().push(trouble.clone().on(Api::DescribeInstances).naming(&a));
+        let told = scene.sweep();
+        let calls = scene.calls_to(Api::DescribeInstances, &told);
+        assert!(calls.len() <= most, "{trouble:?}: {calls:?}");
+        assert!(told.ended_ms < told.began_ms + 20_000, "{trouble:?}: after {} ms", told.ended_ms - told.began_ms);
+        scene.unmoved();
+    }
+}
+
 /// Status checks are not waited for longer than a second.
 #[test]
 fn status_checks_are_waited_for_a_second() {
@@ -572,6 +597,45 @@ fn alarms_beyond_the_first_hundred_are_waited_for() {
     scene.stop_node(A);
     let told = scene.sweep();
     scene.ends(&told, "move holder-gone to C", "C");
+    assert!(!told.problems().contains("no such alarm"), "{}", told.problems());
+}
+
+/// `alarm`: what was told of some counts although others cannot be read.
+#[test]
+fn alarms_that_were_read_count_although_others_cannot_be() {
+    let mut scene = Scene::new(1, 102);
+    for n in 0..102 {
+        scene.tag_node(n, "check", &format!("http:8080/health alarm:load-{n:03}"));
+        let (name, instances, now_ms) = (format!("load-{n:03}"), vec![scene.node(n)], scene.epoch_ms());
+        scene.ec2.set_alarm(Alarm { name, state: AlarmState::Ok, instances }, now_ms);
+    }
+    scene.tag_node(A, "check", "http:8080/health alarm:load-101");
+    let (a, now_ms) = (scene.node(A), scene.epoch_ms());
+    scene.ec2.set_alarm(Alarm { name: "load-101".to_owned(), state: AlarmState::Alarm, instances: vec![a] }, now_ms);
+    // Of two calls the first is answered.
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 300, max_ms: 300 }).on(Api::DescribeAlarms));
+    let failing = Rule::error("InternalServiceFault").on(Api::DescribeAlarms);
+    scene.ec2.faults_mut().push(failing.between(now_ms + 350, u64::MAX));
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-unhealthy to B", "B");
+    told.problem("DescribeAlarms");
+}
+
+/// `alarm`: one that is named later is waited for, before its node is a candidate.
+#[test]
+fn an_alarm_that_is_named_later_is_read_before_it_counts_as_none() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.tag_node(C, "check", "http:8080/health alarm:Low.Load");
+    let (c, now_ms) = (scene.node(C), scene.epoch_ms());
+    scene.ec2.set_alarm(Alarm { name: "Low.Load".to_owned(), state: AlarmState::Ok, instances: vec![c] }, now_ms);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 900, max_ms: 900 }).on(Api::DescribeAlarms));
+    scene.after(9_000, |scene| {
+        scene.tag_node(B, "check", "http:8080/health alarm:High.Load");
+        scene.alarm(AlarmState::Alarm, &[B]);
+        scene.stop_node(A);
+    });
+    let told = scene.watch(15);
+    assert_eq!(scene.been(), [Some(C)], "{}", told.text());
     assert!(!told.problems().contains("no such alarm"), "{}", told.problems());
 }
 

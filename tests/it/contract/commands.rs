@@ -576,3 +576,16 @@ fn a_pause_after_a_resume_holds_back_what_the_resume_still_looks_into() {
     assert_eq!(scene.address_tag(0, "mode"), "manual");
     assert!(!scene.changes().iter().any(|call| call.starts_with("associate")), "{:?}", scene.changes());
 }
+
+/// A move to the best candidate that could not be decided in time has failed: what holds the address was not known.
+#[test]
+fn a_move_that_could_not_be_decided_in_time_has_failed() {
+    let mut scene = Scene::pair();
+    scene.world.time_limit_ms = 20_000;
+    scene.loose(0);
+    scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeNetworkInterfaces));
+    let told = scene.send(&json!({"action": "move", "cluster": "web"}));
+    let error = told.report.error.as_deref().unwrap_or_default();
+    assert!(!told.report.ok && error.starts_with("web: NOT moved: the invocation's time was up before "), "{error}");
+    assert!(error.ends_with("Type it again if it should still be moved."), "{error}");
+}

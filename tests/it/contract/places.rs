@@ -2,7 +2,8 @@
 
 use eipwatch::core::event::Shard;
 use eipwatch::core::model::ClusterName;
-use eipwatch::embedded::ec2::{Id, InstanceSpec, Place, tags};
+use eipwatch::embedded::ec2::{Api, Id, InstanceSpec, Place, tags};
+use eipwatch::embedded::faults::{Fault, Rule};
 use eipwatch::sim::world::{SERVES, World};
 use serde_json::json;
 
@@ -260,6 +261,28 @@ fn shards_cover_each_cluster_once() {
     assert!(shard.covers(&ClusterName::from("web")));
 }
 
+/// A rescue that waits for a reading holds up no other.
+#[test]
+fn a_last_resort_that_is_read_again_holds_up_no_other_cluster() {
+    let mut scene = Scene::pair();
+    let nodes = [scene.add_node_of("db", InstanceSpec::default()), scene.add_node_of("db", InstanceSpec::default())];
+    scene.add_address_of("db", &nodes, false);
+    scene.season();
+    scene.refuse(B);
+    scene.pass(1_000);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 500, max_ms: 500 }).on(Api::DescribeInstances));
+    // Addresses are asked for with the instances, and answered after them: the last resort wants them read once more.
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 2_000, max_ms: 2_000 }).on(Api::DescribeAddresses));
+    scene.after(4_000, |scene| {
+        scene.stop_node(A);
+        scene.stop_node(C);
+    });
+    scene.watch(20);
+    assert_eq!((scene.holder(0), scene.holder(1)), ("B".to_owned(), "D".to_owned()));
+    let moved_ms = |n: usize| scene.world.moves(&scene.address(n)).last().map(|(at_ms, _)| *at_ms);
+    assert!(moved_ms(1).expect("moved") + 1_900 <= moved_ms(0).expect("moved"), "{:?} {:?}", moved_ms(1), moved_ms(0));
+}
+
 /// One broken cluster never keeps the others from being swept.
 #[test]
 fn one_broken_cluster_does_not_keep_the_others() {
@@ -271,8 +294,6 @@ fn one_broken_cluster_does_not_keep_the_others() {
     scene.ec2.move_by_hand(&db, Place::Instance(&first), now_ms);
     scene.season();
     // Both fail; of `db` nothing may be changed.
-    use eipwatch::embedded::ec2::Api;
-    use eipwatch::embedded::faults::Rule;
     scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress).naming(&db));
     let now_ms = scene.epoch_ms();
     scene.ec2.stop_instance(&first, now_ms);

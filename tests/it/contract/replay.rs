@@ -28,7 +28,7 @@ fn decisions(log: &[Record]) -> Vec<String> {
 fn a_recorded_run_fed_back_gives_identical_decisions() {
     type Trouble = fn(&mut Scene);
     let fixed = Rule::new(Fault::Latency { min_ms: 40, max_ms: 40 });
-    let troubles: [(&str, Trouble); 9] = [
+    let troubles: [(&str, Trouble); 10] = [
         ("a dead service", |scene| scene.refuse(A)),
         ("a hung node", |scene| scene.service(A, Behaviour::Silent)),
         ("a node that flaps", |scene| scene.service(A, Behaviour::Flap { up_ms: 1_700, down_ms: 2_300 })),
@@ -39,6 +39,10 @@ fn a_recorded_run_fed_back_gives_identical_decisions() {
         ("a disrupted zone", |scene| {
             scene.refuse(A);
             scene.ec2.faults_mut().push(Rule::new(Fault::Zone { zone: "eu-west-1a".to_owned(), unnamed: true }));
+        }),
+        ("a node that stops in a disrupted Region", |scene| {
+            scene.ec2.faults_mut().push(Rule::new(Fault::Zone { zone: "eu-west-1b".to_owned(), unnamed: true }));
+            scene.after(9_000, |scene| scene.stop_node(A));
         }),
         ("failing calls", |scene| {
             scene.refuse(A);

@@ -809,6 +809,18 @@ fn rule_8_of_two_moves_of_one_second_the_later_counts() {
     assert_eq!(scene.been(), [Some(B), Some(A)]);
 }
 
+/// Rule 7: a move by others that nobody has written down ends with its address's place in the cluster: the sweep does not wait for it.
+#[test]
+fn an_address_that_leaves_the_cluster_is_not_waited_for() {
+    let mut scene = Scene::seasoned(2, 2);
+    scene.remember(1, A, None, "no-holder", 600);
+    scene.by_hand(1, Some(B));
+    let second = scene.address(1);
+    scene.after(1_000, move |scene| scene.untag(&second, "cluster"));
+    let told = scene.sweep();
+    assert!(told.ended_ms < told.began_ms + 10_000, "after {} ms", told.ended_ms - told.began_ms);
+}
+
 /// Rule 8: a last resort is read again before it is sent: who has it meanwhile keeps it.
 #[test]
 fn rule_8_a_last_resort_takes_the_address_from_nobody() {
@@ -986,6 +998,21 @@ fn rule_9_a_failback_goes_on_where_status_checks_may_not_be_read() {
         let told = scene.watch(30);
         scene.ends(&told, "move failback to B", "B");
     }
+}
+
+/// Rule 9: nor where they may not be read any more.
+#[test]
+fn rule_9_a_failback_goes_on_where_status_checks_may_no_longer_be_read() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "failback=auto stable=0s");
+    scene.tag_node(A, "priority", "200");
+    scene.after(3_000, |scene| {
+        scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::DescribeInstanceStatus));
+        scene.refuse(A);
+    });
+    scene.after(10_000, |scene| scene.serve(A));
+    scene.watch(30);
+    assert_eq!(scene.been(), [Some(B), Some(A)]);
 }
 
 /// Rule 9: a move to the same node as the last, from nobody again, is a move of its own: `stable` counts from it.

@@ -110,6 +110,26 @@ fn a_rescue_waits_a_second_for_another_try() {
     assert!(scene.moved_after_ms(&told) < 15_000 && scene.holder(0) == "A", "{}", told.text());
 }
 
+/// A watch that can observe no more does not hide what it was doing: a move that was sent may have been made.
+#[test]
+fn a_watch_that_sees_no_more_tells_of_the_move_that_it_has_sent() {
+    for (code, open) in [
+        ("InternalError", "web: 203.0.113.1 may have been moved to web-2"),
+        ("UnauthorizedOperation", "web: NOT moved: EC2 let eipwatch observe no longer before the move could be sent"),
+    ] {
+        let mut scene = Scene::pair();
+        scene.world.time_limit_ms = 30_000;
+        scene.refuse(A);
+        let from_ms = scene.epoch_ms() + 1_000;
+        scene.ec2.faults_mut().push(Rule::error(code).on(Api::DescribeAddresses).between(from_ms, u64::MAX));
+        scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::AssociateAddress));
+        let told = scene.watch(20);
+        let error = told.report.error.as_deref().unwrap_or_default();
+        assert!(error.contains(code) && error.contains("bserve"), "{error}");
+        assert!(error.contains(open), "{error}");
+    }
+}
+
 /// DescribeInstanceStatus down: the sweep goes on without it, and says so.
 #[test]
 fn describe_instance_status_down_is_a_problem_only() {
