@@ -229,6 +229,7 @@ impl Prepared {
                 memory: &memory,
                 taken: &taken,
                 facts_from: self.now,
+                readable_from: self.now,
                 manual: false,
                 now: self.now,
             })

@@ -26,6 +26,8 @@ use super::verdict::Finding;
 pub const SETTLING: Duration = Duration::from_secs(30);
 /// How long a rescue waits at most for running nodes to settle before it takes the best there is.
 pub const LAST_RESORT_AFTER: Duration = Duration::from_secs(5);
+/// How long a move that has waited for the brake waits, at its end, for its nodes to be read once more.
+pub const READ_AFTER_WAIT: Duration = Duration::from_secs(3);
 /// How far apart an interface must be seen attached to nothing before its address is free for rescue.
 pub const LOOSE_FOR: Duration = Duration::from_secs(10);
 
@@ -244,6 +246,8 @@ pub struct Question<'a> {
     pub taken: &'a Taken<'a>,
     /// When the nodes, their status checks and alarms were asked for last, the oldest of these: what happened since is not known.
     pub facts_from: Time,
+    /// The same without what EC2 or CloudWatch does not let be read any more: that is not waited for without end.
+    pub readable_from: Time,
     /// `EIPWATCH_MODE=manual`.
     pub manual: bool,
     /// The present.
@@ -358,6 +362,14 @@ struct Rated<'a> {
     promising: bool,
     /// Its verdict is settled.
     settled: bool,
+}
+
+/// What the moves on record say of another one.
+struct Brake {
+    /// How many there were, for people.
+    text: String,
+    /// When they hold back another no longer.
+    until: Time,
 }
 
 struct Veto {
@@ -640,7 +652,7 @@ impl<'a> Asked<'a> {
         let who = self.label(holder);
         let drained = node.is_some_and(|node| node.mode == NodeMode::Drain);
         let may_be_old = finding.leaving.is_some() || drained || finding.by_reading;
-        let before_the_move = self.known_before_the_move(state).filter(|_| may_be_old);
+        let before_the_move = self.shown_from(state).filter(|at| may_be_old && self.question.facts_from < *at);
         let mut ruling = if finding.verdict == Verdict::Gone {
             let how = finding.evidence.first().map(|evidence| evidence.text.clone()).unwrap_or_default();
             self.rescue(Some(holder), Why::HolderGone, format!("{who}, which holds {ip}, is gone ({how})"), &rated)
@@ -808,50 +820,63 @@ impl<'a> Asked<'a> {
                 ..self.stay(Why::Healthy, format!("{text}, but not for certain yet."), rated)
             };
         }
-        if let Some((used_up, until)) = self.brake() {
+        if let Some(brake) = self.brake() {
             let policy = &self.question.cluster.policy;
-            let steady = |id: &InstanceId| self.question.since.get(id).map_or(self.question.now, |since| since.steady);
-            let ready_at = steady(holder).max(steady(&one.node.id)) + policy.stable;
-            if self.question.now < ready_at {
+            let now = self.question.now;
+            let steady = |id: &InstanceId| self.question.since.get(id).map_or(now, |since| since.steady);
+            let ready_at = (steady(holder).max(steady(&one.node.id)) + policy.stable).min(brake.until);
+            if now < ready_at {
                 let text = format!(
-                    "{text}, and KEEPS it for now: {used_up}. It moves once {} has failed and {} has passed for {} without a break, or the oldest of these moves is older than {}: at {} at the earliest. To move it now: eipwatch move --address {}.",
+                    "{text}, and KEEPS it for now: {}. It moves once {} has failed and {} has passed for {} without a break, or enough of these moves are older than {}: at {ready_at} at the earliest. To move it now: eipwatch move --address {}.",
+                    brake.text,
                     self.label(holder),
                     self.label(&one.node.id),
                     duration_text(policy.stable),
                     duration_text(policy.window),
-                    ready_at.min(until),
                     self.address.public_ip
                 );
-                return Ruling { again_at: Some(ready_at.min(until)), ..self.blocked(Why::MaxMoves, text, rated) };
+                return Ruling { again_at: Some(ready_at), ..self.blocked(Why::MaxMoves, text, rated) };
+            }
+            // Watches that have waited for the same moment must not choose by what each read long before it.
+            if now.since(ready_at) < READ_AFTER_WAIT && self.question.facts_from < ready_at {
+                let text = format!(
+                    "{text}; {}, but that holds it back no longer: the nodes are read once more, and then it moves.",
+                    brake.text
+                );
+                return Ruling {
+                    pending: true,
+                    reading_wanted: Some(ready_at),
+                    // If they cannot be, it moves without.
+                    again_at: Some(ready_at + READ_AFTER_WAIT),
+                    ..self.blocked(Why::MaxMoves, text, rated)
+                };
             }
         }
         let text = format!("{text}: it goes to {}, the best candidate.", self.label(&one.node.id));
         self.go(Some(holder), one.node, slot, Why::HolderUnhealthy, text, rated)
     }
 
-    /// Whether the nodes were last read before the last move, which may have been made for something that is so since; and from when on a
-    /// reading shows it. Times in tags are whole seconds.
-    fn known_before_the_move(&self, state: Option<&State>) -> Option<Time> {
+    /// From when on a reading of the nodes shows what the last move may have been made for. Times in tags are whole seconds.
+    fn shown_from(&self, state: Option<&State>) -> Option<Time> {
         let recorded = last_move(state, self.question.now).map(|at| at + Duration::from_secs(1));
         let unrecorded = self.memory().and_then(|memory| memory.unrecorded.as_ref()).map(|(_, since)| *since);
-        let shown_from = recorded.max(unrecorded)?;
-        (self.question.facts_from < shown_from).then_some(shown_from)
+        recorded.max(unrecorded)
     }
 
-    /// Whether the moves within the window are used up, in words; and when there is one again.
-    fn brake(&self) -> Option<(String, Time)> {
+    /// How the moves within the window have been used up, now or once before.
+    fn brake(&self) -> Option<Brake> {
         let policy = &self.question.cluster.policy;
         let state = remembered(self.address, self.memory())?;
         let now = self.question.now;
         // A time to come was not written by us.
-        let counts = |at: Time| now.since(at) < policy.window && at.since(now) < SETTLING;
-        let mut within: Vec<Time> = state.moves.iter().copied().filter(|at| counts(*at)).collect();
+        let mut moves: Vec<Time> = state.moves.iter().copied().filter(|at| at.since(now) < SETTLING).collect();
         let limit = usize::try_from(policy.max_moves).unwrap_or(usize::MAX);
-        within.sort_unstable_by_key(|at| Reverse(*at));
-        let last_allowed = within.get(limit.saturating_sub(1))?;
-        let times = if within.len() == 1 { "once".to_owned() } else { format!("{} times", within.len()) };
+        moves.sort_unstable_by_key(|at| Reverse(*at));
+        let until = *moves.get(limit.saturating_sub(1))? + policy.window;
+        let within = moves.iter().filter(|at| now.since(**at) < policy.window).count().max(limit);
+        let times = if within == 1 { "once".to_owned() } else { format!("{within} times") };
         let text = format!("the address has moved {times} within {} (max_moves={limit})", duration_text(policy.window));
-        Some((text, *last_allowed + policy.window))
+        Some(Brake { text, until })
     }
 
     fn keep(
@@ -927,7 +952,7 @@ impl<'a> Asked<'a> {
         let slot = one.slot.as_ref().ok()?.clone();
         let healthy_since = self.question.since.get(&one.node.id)?.verdict;
         // What moved it may have been something about the preferred node.
-        if let Some(at) = self.known_before_the_move(state) {
+        if let Some(at) = self.shown_from(state).filter(|at| self.question.readable_from < *at) {
             return Some(Ruling { reading_wanted: Some(at), ..stay.clone() });
         }
         let moved = last_move(state, now);
@@ -936,7 +961,7 @@ impl<'a> Asked<'a> {
             return Some(Ruling { again_at: Some(ready_at), ..stay.clone() });
         }
         let back = self.label(&one.node.id);
-        if let Some((used_up, until)) = self.brake() {
+        if let Some(Brake { text: used_up, until }) = self.brake().filter(|brake| now < brake.until) {
             let text = format!(
                 "Nothing is wrong: {who} holds {ip} and is healthy. {back} is preferred and healthy again, but {used_up}: it goes back at {until} at the earliest."
             );

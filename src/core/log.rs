@@ -260,7 +260,7 @@ pub enum Before {
     /// Alarms.
     Alarms(BTreeMap<String, super::model::Alarm>, bool),
     /// Answers that are told as they come.
-    Part,
+    AsTold,
 }
 
 impl Before {
@@ -271,7 +271,7 @@ impl Before {
             Look::Instances(_) => Before::Instances(facts.instances.clone(), facts.instances_at.is_some()),
             Look::Status(_) => Before::Statuses(facts.statuses.clone(), facts.statuses_at.is_some()),
             Look::Alarms(_) => Before::Alarms(facts.alarms.clone(), facts.alarms_at.is_some()),
-            Look::InstancesById(_) | Look::InstanceTags(_) | Look::Interfaces(_) => Before::Part,
+            Look::InstancesById(_) | Look::InstanceTags(_) | Look::Interfaces(_) => Before::AsTold,
         }
     }
 
@@ -279,7 +279,7 @@ impl Before {
     /// taken in at its end, but told by the call that found it.
     pub fn part(&self, seen: &Seen, facts: &Facts) -> Option<Seen> {
         match (self, seen) {
-            (Before::Part, Seen::Instances(list)) => {
+            (Before::AsTold, Seen::Instances(list)) => {
                 let known = |instance: &&Instance| {
                     facts
                         .instances
@@ -289,7 +289,7 @@ impl Before {
                 let new: Vec<Instance> = list.iter().filter(|instance| !known(instance)).cloned().collect();
                 (!new.is_empty()).then_some(Seen::Instances(new))
             }
-            (Before::Part, _) => Some(seen.clone()),
+            (Before::AsTold, _) => Some(seen.clone()),
             _ => None,
         }
     }
@@ -330,7 +330,7 @@ impl Before {
                 let new: Vec<_> = new.into_iter().cloned().collect();
                 (new.chunks(MAX_RESOURCES_PER_LINE).map(|part| Seen::Alarms(part.to_vec())).collect(), gone, known)
             }
-            Before::Part => {
+            Before::AsTold => {
                 let lines: Vec<Record> = match seen {
                     Some(Seen::Instances(list)) => list
                         .chunks(MAX_RESOURCES_PER_LINE)

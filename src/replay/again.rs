@@ -53,6 +53,8 @@ struct Tape {
     statuses: BTreeMap<InstanceId, InstanceStatus>,
     alarms: BTreeMap<String, Alarm>,
     latency: Duration,
+    /// The tag that a member carries.
+    cluster_key: String,
 }
 
 impl Tape {
@@ -74,6 +76,7 @@ impl Tape {
                 Record::Passes { at, since, node, check, slowest_ms, answer, .. } => {
                     tape.passes.push((node, check, since, at, Duration::from_millis(slowest_ms), answer));
                 }
+                Record::Start { prefix, .. } => tape.cluster_key = Keys::new(&prefix).cluster,
                 Record::Call { at, asked, act, error } => tape.calls.push_back((act, at.since(asked), error)),
                 _ => {}
             }
@@ -90,7 +93,12 @@ impl Tape {
             }
             Seen::Status(list) => self.statuses.extend(list.into_iter().map(|of| (of.id.clone(), of))),
             Seen::Alarms(list) => self.alarms.extend(list.into_iter().map(|of| (of.name.clone(), of))),
-            Seen::InstanceTags(_) | Seen::Interfaces(_) => {}
+            // A search drops the members that it does not name.
+            Seen::InstanceTags(named) => {
+                let key = &self.cluster_key;
+                self.instances.retain(|id, of| named.contains_key(id) || !of.tags.contains_key(key));
+            }
+            Seen::Interfaces(_) => {}
         }
         for id in gone {
             self.addresses.remove(&AllocationId::from(id.as_str()));

@@ -169,7 +169,17 @@ impl Known {
                     self.interfaces.entry(shown.id.clone()).or_default().put(asked, Some(Arc::new(shown.clone())));
                 }
             }
-            Seen::InstanceTags(all) => self.tags.put(asked, Some(Arc::new(all.clone()))),
+            Seen::InstanceTags(all) => {
+                self.tags.put(asked, Some(Arc::new(all.clone())));
+                // A search drops the members that it does not name.
+                let key = self.keys().cluster;
+                for (id, versions) in &mut self.instances {
+                    let member = versions.0.last().and_then(|(_, last)| last.as_ref());
+                    if member.is_some_and(|last| last.tags.contains_key(&key)) && !all.contains_key(id) {
+                        versions.put(asked, None);
+                    }
+                }
+            }
         }
         for id in &body.gone {
             match &body.changed {

@@ -312,6 +312,7 @@ impl Given {
             memory: &self.memory,
             taken: &Taken::new(&occupancy, None),
             facts_from: now(),
+            readable_from: now(),
             manual: self.manual,
             now: now(),
         });

@@ -73,34 +73,37 @@ impl Watch {
         }
         if let (Some(error), Some(at)) = (&self.looks.addresses.error, self.facts.addresses_at) {
             let names: Vec<&str> = self.clusters.keys().map(ClusterName::as_str).collect();
-            let undone = self.undone(report, ONCE_IT_ANSWERS, "The next sweep tries again.");
+            let undone = self.undone(report, ONCE_IT_ANSWERS, "The next sweep looks again.");
             let (names, open) = (names.join(", "), self.open_move(report, now));
             return Some(format!("EC2 could not be observed for {names} since {at}: {error}. {undone}{open}"));
         }
-        self.unmade(report, now).or_else(|| self.order_lost(now))
+        self.unmade(report, None, now).or_else(|| self.order_lost(now))
     }
 
     /// What was being moved while nothing could be observed, as one more sentence; of what a command ordered enough has been said.
     fn open_move(&self, report: &Report, now: Time) -> String {
-        if self.command.as_ref().is_some_and(Command::is_move) {
-            return String::new();
-        }
-        self.unmade(report, now).map_or_else(String::new, |unmade| format!(" {unmade}"))
+        let ordered = match &self.command {
+            Some(Command::Move { id, .. }) => id.as_ref(),
+            _ => None,
+        };
+        self.unmade(report, ordered, now).map_or_else(String::new, |unmade| format!(" {unmade}"))
     }
 
-    /// A move that was decided on or asked for, and not made.
-    fn unmade(&self, report: &Report, now: Time) -> Option<String> {
-        if let Some((cluster, address, failed)) = report.failed_moves().next() {
+    /// A move that was decided on or asked for, and not made, of any address but one.
+    fn unmade(&self, report: &Report, but: Option<&AllocationId>, now: Time) -> Option<String> {
+        let mut failed = report.failed_moves();
+        if let Some((cluster, address, failed)) = failed.find(|(_, address, _)| Some(&address.allocation_id) != but) {
             let error = failed.error.as_deref().unwrap_or("EC2 does not show it");
             let label = |id: &InstanceId| {
                 self.clusters.get(&cluster.cluster).map_or_else(|| id.to_string(), |of| of.cluster.label(id))
             };
-            let holder = address.holder.as_ref().filter(|holder| Some(*holder) == failed.from.as_ref());
+            let in_doubt = self.clusters.values().any(|of| of.in_doubt.contains(&address.allocation_id));
+            let held = |holder: &&InstanceId| Some(*holder) == failed.from.as_ref() && !in_doubt;
+            let holder = address.holder.as_ref().filter(held);
             let holder = holder.map_or_else(String::new, |holder| format!(", EC2 still shows it on {}", label(holder)));
             let (name, ip, to) = (&cluster.cluster, address.public_ip, label(&failed.to));
-            let in_doubt = self.in_doubt(&address.allocation_id);
             let forced = matches!(&self.command, Some(Command::Move { order, .. }) if order.force);
-            let mode = if forced && address.mode.starts_with("manual") {
+            let mode = if forced && !self.settings.manual && address.mode.starts_with("manual") {
                 format!(". Its mode is {}: it does not fail over by itself until `eipwatch resume`", address.mode)
             } else {
                 String::new()
@@ -110,7 +113,7 @@ impl Watch {
         }
         for watched in self.clusters.values() {
             let name = &watched.cluster.name;
-            for ruling in &watched.rulings {
+            for ruling in watched.rulings.iter().filter(|ruling| Some(&ruling.address) != but) {
                 let decision = &ruling.decision;
                 if decision.kind == Kind::Blocked
                     && (decision.why == Why::NotPermitted || self.command.as_ref().is_some_and(Command::is_move))
@@ -121,8 +124,7 @@ impl Watch {
                 if !over || !self.writes || watched.hold {
                     continue;
                 }
-                let ordered =
-                    matches!(&self.command, Some(Command::Move { id, .. }) if id.as_ref() == Some(&ruling.address));
+                let ordered = watched.memory.get(&ruling.address).is_some_and(|memory| memory.order.is_some());
                 let (why, text) = (self.ended_by(), &decision.text);
                 let next =
                     if ordered { "Type it again if it should still be moved." } else { "The next sweep decides anew." };
@@ -139,12 +141,6 @@ impl Watch {
             }
         }
         None
-    }
-
-    /// Whether a move of this address was sent, and nothing has shown what came of it.
-    fn in_doubt(&self, id: &AllocationId) -> bool {
-        let doubts = self.clusters.values().filter_map(|of| of.in_doubt.get(id));
-        doubts.max().is_some_and(|after| self.looks.addresses.asked_id.is_none_or(|asked| asked <= *after))
     }
 
     /// What a command asked for and was not done, as a sentence that goes on.
@@ -166,7 +162,7 @@ impl Watch {
             Command::Move { id, .. } if ordered(id).is_some_and(|of| of.moves.iter().any(|made| made.ok)) => {
                 format!("The move was made before that. {sweep}")
             }
-            Command::Move { id: Some(id), .. } if self.in_doubt(id) => {
+            Command::Move { id: Some(id), .. } if self.clusters.values().any(|of| of.in_doubt.contains(id)) => {
                 "The move was sent, and may have been made: look before you type it again.".to_owned()
             }
             Command::Move { .. } => format!("{}. {again}", self.not_done()),

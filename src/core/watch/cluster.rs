@@ -132,8 +132,8 @@ pub struct Watched {
     pub dirty: bool,
     /// While a command's own tag is being written, or dry runs: nothing is moved.
     pub hold: bool,
-    /// Addresses whose move was sent, and of which it is not known whether it was made, until a reading above this number tells.
-    pub in_doubt: BTreeMap<AllocationId, u64>,
+    /// Addresses whose move was sent, and of which it was not known at the end whether it was made.
+    pub in_doubt: BTreeSet<AllocationId>,
     /// Addresses whose move EC2 was asked about in a dry run.
     pub asked_if_allowed: BTreeSet<AllocationId>,
 }
@@ -160,7 +160,7 @@ impl Watched {
             starved_since: None,
             dirty: true,
             hold: false,
-            in_doubt: BTreeMap::new(),
+            in_doubt: BTreeSet::new(),
             asked_if_allowed: BTreeSet::new(),
         }
     }
@@ -339,7 +339,7 @@ impl Watched {
                 pulse: memory.pulse,
                 peers_pulse,
                 read_at: read_at(id),
-                answered_at: around.looks.node_answered(node.member, around.facts),
+                answered_at: around.looks.node_answered(id, around.facts),
                 alarms: &around.facts.alarms,
                 alarms_told: &around.looks.alarms_told,
                 gone_event: memory.gone_event,
@@ -354,7 +354,7 @@ impl Watched {
                 && finding.leaving.is_none()
                 && verdict::leaving(node, memory.notice.as_ref(), None, beating, now).is_some();
             if let Some(at) = finding.look_again {
-                around.looks.want_node(node.member, at.max(now));
+                around.looks.want_node(id, at.max(now));
             }
             let before = memory.verdict;
             if before != Some(finding.verdict)
@@ -462,11 +462,13 @@ impl Watched {
         });
         let told: Vec<Option<Time>> = alarms.collect();
         let has_alarms = !told.is_empty();
-        // Those that were given up and never told anything are not waited for.
-        let alarms_from = told.into_iter().flatten().min().filter(|_| !denied(&looks.alarms));
+        // Those that were never told anything of are waited for elsewhere, or given up.
+        let alarms_from = told.into_iter().flatten().min();
+        let readable_from = alarms_from.filter(|_| !denied(&looks.alarms));
         let addresses_from = looks.addresses.asked.unwrap_or(now);
-        let facts_from =
-            [looks.instances.asked, statuses_from, alarms_from].into_iter().flatten().min().unwrap_or_default();
+        let oldest = |times: [Option<Time>; 3]| times.into_iter().flatten().min().unwrap_or_default();
+        let facts_from = oldest([looks.instances.asked, statuses_from.or(looks.status.asked), alarms_from]);
+        let readable_from = oldest([looks.instances.asked, statuses_from, readable_from]);
         for address in &self.cluster.addresses {
             let memory = self.memory.entry(address.id.clone()).or_default();
             let moving = self.moving.contains_key(&address.id);
@@ -509,6 +511,7 @@ impl Watched {
             memory: &self.memory,
             taken: around.taken,
             facts_from,
+            readable_from,
             manual: around.manual,
             now,
         });

@@ -94,7 +94,8 @@ impl Routine {
         self.failures = self.failures.saturating_add(1);
         self.error = Some(error);
         self.held_until = Some(now + backoff(self.failures, longest));
-        self.want(now);
+        // Whoever wanted it meanwhile waits, too.
+        self.due = self.held_until;
     }
 
     /// Whether the last try failed.
@@ -140,6 +141,9 @@ pub struct Looks {
     status_by_id: bool,
     /// Holders without a cluster tag, to be asked for by id.
     pub stray_ids: BTreeSet<InstanceId>,
+    /// What is left of them in this round, in parts of one call, the last is next; and when the first was asked for.
+    stray_chunks: Vec<Vec<InstanceId>>,
+    strays_from: Option<Time>,
     /// Alarms that checks name.
     pub alarm_names: BTreeSet<String>,
     /// What is left to be read of them in this round, in parts of one call; the last is next.
@@ -158,6 +162,8 @@ pub struct Looks {
 pub enum Outcome {
     /// New facts.
     Facts,
+    /// A search has ended: all that it found has been taken in at once.
+    Searched,
     /// Nothing yet: more calls follow, or it failed and will be tried again.
     Nothing,
     /// The error that makes observing impossible for this caller.
@@ -179,6 +185,8 @@ impl Looks {
             searching: false,
             status_by_id: false,
             stray_ids: BTreeSet::new(),
+            stray_chunks: Vec::new(),
+            strays_from: None,
             alarm_names: BTreeSet::new(),
             alarm_chunks: Vec::new(),
             alarms_told: BTreeMap::new(),
@@ -244,6 +252,12 @@ impl Looks {
             self.alarms.due = None;
         }
         self.alarms_told.retain(|name, _| names.contains(name));
+        if self.alarms.given_up {
+            // They are not waited for, as little as the others.
+            for name in &names {
+                self.alarms_told.entry(name.clone()).or_default();
+            }
+        }
         self.alarm_names = names;
     }
 
@@ -269,19 +283,23 @@ impl Looks {
         self.stray_ids = ids;
     }
 
-    /// When EC2 last answered the question that could show a node, whether it did or not: a holder that is no member is asked for by id,
-    /// as long as that can be had.
-    pub fn node_answered(&self, member: bool, facts: &Facts) -> Option<Time> {
-        if member || self.strays.given_up { facts.instances_at } else { self.strays.asked }
+    /// Of when what EC2 last told of a node is, whether it showed it or not: a holder that is no member is asked for by id, as long as that
+    /// can be had.
+    pub fn node_answered(&self, id: &InstanceId, facts: &Facts) -> Option<Time> {
+        if self.by_id(id) { self.strays.asked } else { facts.instances_at }
     }
 
-    /// Asks that question again no later than `at`.
-    pub fn want_node(&mut self, member: bool, at: Time) {
-        if member || self.strays.given_up {
-            self.instances.want(at);
-        } else {
+    /// Asks for a node again no later than `at`.
+    pub fn want_node(&mut self, id: &InstanceId, at: Time) {
+        if self.by_id(id) {
             self.strays.want(at);
+        } else {
+            self.instances.want(at);
         }
+    }
+
+    fn by_id(&self, id: &InstanceId) -> bool {
+        self.stray_ids.contains(id) && !self.strays.given_up
     }
 
     /// While an address is about to move, failed reads are tried again sooner.
@@ -341,8 +359,7 @@ impl Looks {
         }
         if due(&self.alarms) && !self.alarm_names.is_empty() {
             if self.alarm_chunks.is_empty() {
-                let names: Vec<String> = self.alarm_names.iter().cloned().collect();
-                self.alarm_chunks = names.chunks(MAX_IDS).map(<[String]>::to_vec).collect();
+                self.alarm_chunks = parts(&self.alarm_names);
             }
             if let Some(chunk) = self.alarm_chunks.last() {
                 ask(&mut self.alarms, Look::Alarms(chunk.clone()), &mut asks);
@@ -353,8 +370,13 @@ impl Looks {
             ask(&mut self.interfaces, Look::Interfaces(ids), &mut asks);
         }
         if due(&self.strays) && !self.stray_ids.is_empty() {
-            let ids: Vec<InstanceId> = self.stray_ids.iter().take(MAX_IDS).cloned().collect();
-            ask(&mut self.strays, Look::InstancesById(ids), &mut asks);
+            if self.stray_chunks.is_empty() {
+                self.stray_chunks = parts(&self.stray_ids);
+                self.strays_from = Some(now);
+            }
+            if let Some(ids) = self.stray_chunks.last() {
+                ask(&mut self.strays, Look::InstancesById(ids.clone()), &mut asks);
+            }
         }
         if let Some(Search::Ids { todo, in_flight, calls, .. }) = &mut self.search {
             while in_flight.len() < MAX_BISECT_AT_ONCE
@@ -425,11 +447,7 @@ impl Looks {
             }
             outcome
         } else if let Some(asked) = self.strays.take(id) {
-            let outcome = optional(&mut self.strays, answer, asked, facts, now, (None, BACKOFF_MAX_URGENT));
-            if self.stray_ids.is_empty() {
-                self.strays.due = None;
-            }
-            outcome
+            self.take_strays(asked, answer, facts, now)
         } else {
             Outcome::Nothing
         };
@@ -442,7 +460,9 @@ impl Looks {
         let ok = answer.is_ok();
         if ok {
             // What an answer leaves out is no more.
-            facts.alarms.retain(|name, _| !part.contains(name));
+            for name in &part {
+                facts.alarms.remove(name);
+            }
         }
         let pace = (self.repeat.then_some(ALARMS_EVERY), GIVEN_UP_FOR);
         let outcome = optional(&mut self.alarms, answer, asked, facts, now, pace);
@@ -457,8 +477,7 @@ impl Looks {
             for name in &self.alarm_names {
                 self.alarms_told.entry(name.clone()).or_default();
             }
-            // The next try begins with another part: one that always fails must not hide the others.
-            self.alarm_chunks.insert(0, part);
+            // The next try goes on with the other parts, and the next round has all again: one that always fails must not hide the others.
         } else {
             self.alarm_chunks.push(part);
         }
@@ -467,6 +486,27 @@ impl Looks {
         self.alarms.asked = told.min().flatten();
         if self.alarm_names.is_empty() {
             self.alarms.due = None;
+        }
+        outcome
+    }
+
+    /// Takes in one part of the holders that are asked for by id.
+    fn take_strays(&mut self, asked: Time, answer: Result<Seen, CloudError>, facts: &mut Facts, now: Time) -> Outcome {
+        let (ok, before) = (answer.is_ok(), self.strays.asked);
+        let outcome = optional(&mut self.strays, answer, asked, facts, now, (None, BACKOFF_MAX_URGENT));
+        if ok {
+            self.stray_chunks.pop();
+            // All that is known of them is as old as the first part.
+            let whole = self.stray_chunks.is_empty();
+            self.strays.asked = if whole { self.strays_from } else { before };
+            if !whole {
+                self.strays.want(now);
+            }
+        } else if self.strays.given_up {
+            self.stray_chunks.clear();
+        }
+        if self.stray_ids.is_empty() {
+            self.strays.due = None;
         }
         outcome
     }
@@ -595,8 +635,14 @@ impl Looks {
         if !self.repeat {
             self.instances.due = None;
         }
-        Some(Outcome::Facts)
+        Some(Outcome::Searched)
     }
+}
+
+/// In parts that one call takes.
+fn parts<T: Clone>(all: &BTreeSet<T>) -> Vec<Vec<T>> {
+    let all: Vec<T> = all.iter().cloned().collect();
+    all.chunks(MAX_IDS).map(<[T]>::to_vec).collect()
 }
 
 fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Duration) -> Outcome {

@@ -357,8 +357,7 @@ impl Watch {
         if let Some((id, look)) = next {
             self.send_look(id, look, now);
         }
-        // The last answer of a search, well or not, has had all that it found taken in.
-        let mut changed = part.is_some() || matches!(look, Look::InstancesById(_));
+        let mut changed = part.is_some();
         match failed {
             Some(error) => self.out.push(Effect::Log(Record::ReadingFailed { at: now, asked, look, error })),
             None => {
@@ -370,6 +369,7 @@ impl Watch {
         match outcome {
             Outcome::Nothing => {}
             Outcome::Fatal(error) => self.fatal = Some(error),
+            Outcome::Searched => self.rebuild(now),
             Outcome::Facts if changed || self.first_read.is_none() => self.rebuild(now),
             // Nothing new; but what waits for a reading has had one.
             Outcome::Facts => self.wake_all(now),
@@ -617,7 +617,7 @@ impl Watch {
             for id in open {
                 let moving = watched.moving.get(&id);
                 if moving.is_some_and(|moving| !matches!(moving.phase, Phase::Waiting { .. })) {
-                    watched.in_doubt.insert(id.clone(), u64::MAX);
+                    watched.in_doubt.insert(id.clone());
                 }
                 let error = moving.and_then(|moving| moving.error.clone());
                 let why = self.ended_by();

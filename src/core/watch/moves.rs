@@ -40,7 +40,9 @@ impl Watch {
                 Phase::Looking { .. } => match moving.seen(&shown, asked, now) {
                     Progress::LookAt(at) => {
                         self.looks.want_addresses(at.max(now));
-                        if let Phase::Looking { until, .. } = moving.phase {
+                        if let Phase::Looking { until, .. } = moving.phase
+                            && until > now
+                        {
                             self.timers.insert((until, watched.cluster.name.clone()));
                         }
                     }
@@ -51,7 +53,6 @@ impl Watch {
                     }
                     Progress::Never => {
                         let error = moving.never(&watched.cluster.holder_text(&shown));
-                        watched.in_doubt.extend(moving.unread().map(|after| (id.clone(), after)));
                         self.ended(watched, &id, Some(error), false, now);
                     }
                     Progress::Elsewhere => self.moved_elsewhere(watched, &id, &shown, now),
@@ -211,11 +212,10 @@ impl Watch {
         }
         let nodes_old = self.facts.instances_at.is_none_or(|at| now.since(at) > NODES_BEFORE_MOVE);
         if self.facts.addresses_at.is_none_or(|at| now.since(at) > READ_BEFORE_MOVE) {
-            self.looks.want_addresses(now);
+            self.read_before_move(now);
             if nodes_old {
                 self.looks.want_instances(now);
             }
-            self.looks.set_urgent(true);
             return;
         }
         if nodes_old && !self.looks.instances.failing() {
@@ -237,11 +237,16 @@ impl Watch {
         }
         if self.tokens > 0 && !self.wanted.is_empty() {
             // What is left waits for a reading.
-            if !self.looks.addresses.busy() {
-                self.looks.want_addresses(now);
-            }
-            self.looks.set_urgent(true);
+            self.read_before_move(now);
         }
+    }
+
+    /// Has addresses read once more, if they are not being read.
+    fn read_before_move(&mut self, now: Time) {
+        if !self.looks.addresses.busy() {
+            self.looks.want_addresses(now);
+        }
+        self.looks.set_urgent(true);
     }
 
     /// The first move for which addresses were read as late as it asks for. While a rescue waits for that, nothing but rescues may go.

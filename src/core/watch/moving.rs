@@ -21,7 +21,7 @@ pub const VERIFY_FIRST: Duration = Duration::from_millis(250);
 pub const READ_BEFORE_MOVE: Duration = Duration::from_secs(1);
 /// Nodes are read at most this long before an address is moved, as long as EC2 answers.
 pub const NODES_BEFORE_MOVE: Duration = Duration::from_secs(10);
-/// How old the last of these reads may be at their end to prove what those before it did not.
+/// How old the last of these reads may be at their end to tell how it ended: while EC2 does not answer, the end is put off.
 pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How far apart two reads must show a third holder before the move is given up: one alone may be stale.
 pub const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
@@ -76,7 +76,7 @@ pub enum Progress {
     Arrived,
     /// EC2 still shows the old holder and the call failed: send it again, not before then.
     Again(Time),
-    /// EC2 did not show it in time.
+    /// EC2 did not show it in time, but something else.
     Never,
     /// Another invocation or somebody moved it.
     Elsewhere,
@@ -189,34 +189,21 @@ impl Moving {
             let pause = VERIFY_FIRST.saturating_mul(1 << looks.saturating_sub(1).min(4)).min(BACKOFF_MAX_URGENT);
             *next = now + pause;
         }
-        if now < *until {
+        // What has not been read lately, as EC2 does not answer, tells nothing: then it stays open.
+        let read = judged.is_some() && now.since(*judged_at) <= LAST_LOOK_WITHIN;
+        if now < *until || !read {
             return Progress::LookAt((*next).max(now));
         }
         // It is still shown there at the end of that time.
-        if after_the_call && arrived && now.since(*judged_at) <= LAST_LOOK_WITHIN {
-            return Progress::Arrived;
-        }
-        Progress::Never
+        if arrived { Progress::Arrived } else { Progress::Never }
     }
 
-    /// While no reading has told what came of the call: the number that those which do so are above.
-    pub fn unread(&self) -> Option<u64> {
-        match self.phase {
-            Phase::Looking { after, judged: None, .. } => Some(after),
-            _ => None,
-        }
-    }
-
-    /// Why it is given up where EC2 did not show it in time, but `shows` as the holder, or nothing.
+    /// Why it is given up where EC2 did not show it in time, but `shows` as the holder.
     pub fn never(&self, shows: &str) -> String {
         let seconds = VERIFY_FOR.as_secs();
-        let shown = |ec2: &str| match self.unread() {
-            Some(_) => format!("for {seconds} s {ec2}could not be asked what came of it"),
-            None => format!("after {seconds} s {ec2}still shows {shows} as the holder"),
-        };
         let text = match &self.error {
-            Some(error) => format!("{error}; {}", shown("EC2 ")),
-            None => format!("EC2 accepted the move, but {}", shown("")),
+            Some(error) => format!("{error}; after {seconds} s EC2 still shows {shows} as the holder"),
+            None => format!("EC2 accepted the move, but after {seconds} s still shows {shows} as the holder"),
         };
         // A command is tried to its end once.
         if self.plan.why == Why::Manual { text } else { format!("{text}. It is sent again if it still should move") }

@@ -639,6 +639,21 @@ fn an_alarm_that_is_named_later_is_read_before_it_counts_as_none() {
     assert!(!told.problems().contains("no such alarm"), "{}", told.problems());
 }
 
+/// `alarm`: where CloudWatch has been given up, one that is named later is not waited for either.
+#[test]
+fn an_alarm_that_is_named_while_cloudwatch_is_denied_is_not_waited_for() {
+    let mut scene = Scene::pair();
+    scene.tag_node(A, "check", "http:8080/health alarm:High.Load");
+    scene.ec2.faults_mut().push(Rule::error("AccessDenied").on(Api::DescribeAlarms));
+    scene.after(9_000, |scene| {
+        scene.tag_node(B, "check", "http:8080/health alarm:Low.Load");
+        scene.stop_node(A);
+    });
+    let told = scene.watch(20);
+    scene.ends(&told, "move holder-gone to B", "B");
+    assert!(scene.moved_after_ms(&told) < 10_500, "after {} ms", scene.moved_after_ms(&told));
+}
+
 /// Per-node checks replace the cluster's for that node.
 #[test]
 fn a_nodes_own_checks_replace_the_clusters() {

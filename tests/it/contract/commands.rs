@@ -589,3 +589,32 @@ fn a_move_that_could_not_be_decided_in_time_has_failed() {
     assert!(!told.report.ok && error.starts_with("web: NOT moved: the invocation's time was up before "), "{error}");
     assert!(error.ends_with("Type it again if it should still be moved."), "{error}");
 }
+
+/// A dry run asks for each address whether it may be moved, and tells which may not.
+#[test]
+fn a_dry_run_tells_for_which_address_the_move_is_not_permitted() {
+    for barred in 0..2 {
+        let mut scene = Scene::seasoned(2, 3);
+        let (first, address) = (scene.address(0), scene.address(barred));
+        let slow = Rule::new(Fault::Latency { min_ms: 500, max_ms: 500 }).on(Api::AssociateAddress);
+        scene.ec2.faults_mut().push(slow.naming(&first));
+        scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress).naming(&address));
+        scene.stop_node(A);
+        let told = scene.send(&json!({"action": "sweep", "cluster": "web", "dry_run": true}));
+        let blocked = |n: usize| scene.says(&told, n).starts_with("blocked not-permitted");
+        assert_eq!((blocked(0), blocked(1)), (barred == 0, barred == 1), "{barred}");
+        assert_eq!(told.calls.len(), 2, "{:?}", told.calls);
+    }
+}
+
+/// A command that EC2 only pretends to carry out is tried to its end once, and has failed.
+#[test]
+fn a_move_that_ec2_only_pretends_to_make_is_sent_once() {
+    let mut scene = Scene::pair();
+    let b = scene.node(B);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Hollow).on(Api::AssociateAddress));
+    let told = scene.send(&json!({"action": "move", "cluster": "web", "to": &*b}));
+    let error = told.report.error.as_deref().unwrap_or_default();
+    assert!(error.contains("was NOT moved to web-2") && !error.contains("sent again"), "{error}");
+    assert_eq!(told.calls.iter().filter(|call| call.starts_with("associate")).count(), 1, "{:?}", told.calls);
+}

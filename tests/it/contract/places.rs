@@ -3,7 +3,7 @@
 use eipwatch::core::event::Shard;
 use eipwatch::core::model::ClusterName;
 use eipwatch::embedded::ec2::{Api, Id, InstanceSpec, Place, tags};
-use eipwatch::embedded::faults::{Fault, Rule};
+use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{SERVES, World};
 use serde_json::json;
 
@@ -93,6 +93,67 @@ fn two_nodes_without_spare_addresses_block_and_displace_nobody() {
         ("blocked no-free-private-address".to_owned(), "A".to_owned(), "B".to_owned())
     );
     assert!(!told.cluster().ready);
+}
+
+/// Four nodes with one private address each, an address on A and one on D; only B may take one over.
+fn one_place_left() -> Scene {
+    let mut scene = Scene::new(1, 4);
+    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
+    scene.world.addresses.push(second);
+    scene.by_hand(1, Some(3));
+    scene.tag_node(C, "mode", "drain");
+    scene.season();
+    scene
+}
+
+/// A place is kept for an address that is on its way there, and free again once it has gone elsewhere.
+#[test]
+fn a_place_is_free_once_the_address_that_came_there_has_gone_on() {
+    let mut scene = one_place_left();
+    scene.after(2_000, |scene| scene.stop_node(A));
+    scene.after(11_000, |scene| {
+        scene.tag_node(C, "mode", "active");
+        scene.by_hand(0, Some(C));
+    });
+    scene.after(17_000, |scene| scene.stop_node(3));
+    let began_ms = scene.now_ms();
+    scene.watch(50);
+    assert_eq!((scene.been(), scene.holder(1)), (vec![Some(B), Some(C)], "B".to_owned()));
+    let moved_ms = scene.world.moves(&scene.address(1)).last().expect("moved").0 - began_ms;
+    assert!(moved_ms < 25_000, "after {moved_ms} ms");
+}
+
+/// A place is kept for the address that has just come there, though an old reading shows it still elsewhere.
+#[test]
+fn a_place_stays_taken_while_readings_are_old() {
+    let mut scene = one_place_left();
+    scene.stop_node(C);
+    scene.after(2_000, |scene| scene.stop_node(A));
+    // The move is seen, and for some seconds now and then it is not.
+    scene.after(8_000, |scene| {
+        scene.ec2.faults_mut().push(Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 20_000 }));
+        scene.stop_node(3);
+    });
+    let told = scene.watch(30);
+    assert_eq!((scene.been(), scene.holder(1)), (vec![Some(B)], "D".to_owned()));
+    let moves: Vec<_> = told.calls.iter().filter(|call| call.starts_with("associate")).collect();
+    assert_eq!(moves, ["associate B"]);
+}
+
+/// A place that an address was refused is free for another.
+#[test]
+fn a_place_that_an_address_was_refused_is_free_for_another() {
+    let mut scene = one_place_left();
+    let first = scene.address(0);
+    let refused = Rule::error("IncorrectInstanceState").on(Api::AssociateAddress).naming(&first);
+    scene.ec2.faults_mut().push(refused);
+    scene.after(2_000, |scene| scene.stop_node(A));
+    scene.after(8_000, |scene| scene.stop_node(3));
+    let began_ms = scene.now_ms();
+    scene.watch(40);
+    assert_eq!((scene.been(), scene.holder(1)), (Vec::new(), "B".to_owned()));
+    let moved_ms = scene.world.moves(&scene.address(1)).last().expect("moved").0 - began_ms;
+    assert!(moved_ms < 15_000, "after {moved_ms} ms");
 }
 
 /// `eipwatch:address` names the private address that is to carry the Elastic IP, on a second interface, too.

@@ -821,6 +821,34 @@ fn an_address_that_leaves_the_cluster_is_not_waited_for() {
     assert!(told.ended_ms < told.began_ms + 10_000, "after {} ms", told.ended_ms - told.began_ms);
 }
 
+/// Rule 5, rule 8: a move that the brake has held back is decided on what is read after that: watches that wait for the same moment choose
+/// alike.
+#[test]
+fn rule_5_a_move_that_was_held_back_is_decided_on_a_new_reading() {
+    for (readable, to) in [(true, C), (false, A)] {
+        let mut scene = Scene::new(1, 3);
+        scene.by_hand(0, Some(B));
+        scene.tag_address(0, "policy", "max_moves=1 window=60s stable=10m");
+        scene.tag_node(A, "priority", "200");
+        scene.season();
+        let (a, b, since) = (scene.node(A), scene.node(B), scene.time_in(-35));
+        let state = format!("holder={b} since={since} from={a} why=holder-unhealthy moves={since}");
+        scene.tag_address(0, "state", &state);
+        scene.refuse(B);
+        // Status checks are read every 30 s.
+        scene.after(20_000, |scene| scene.schedule(A, "planned", 0, 3_600));
+        if !readable {
+            let from_ms = scene.epoch_ms() + 1_000;
+            let unread = Rule::error("InternalError").on(Api::DescribeInstanceStatus);
+            scene.ec2.faults_mut().push(unread.between(from_ms, u64::MAX));
+        }
+        let told = scene.watch(28);
+        assert_eq!(scene.been(), [Some(B), Some(to)], "{}", told.text());
+        let moved_ms = scene.moved_after_ms(&told);
+        assert!((25_000..29_000).contains(&moved_ms), "after {moved_ms} ms");
+    }
+}
+
 /// Rule 8: a last resort is read again before it is sent: who has it meanwhile keeps it.
 #[test]
 fn rule_8_a_last_resort_takes_the_address_from_nobody() {
@@ -854,6 +882,27 @@ fn rule_8_what_was_read_before_a_move_is_tried_again_before_it_counts() {
     });
     let told = scene.watch(50);
     scene.ends(&told, "stay healthy", "A");
+}
+
+/// Rule 8, rule 12: nor at once for what may not be read any more.
+#[test]
+fn rule_8_what_was_read_before_a_move_and_may_not_be_read_any_more_counts_only_later() {
+    let mut scene = Scene::pair();
+    scene.by_hand(0, Some(B));
+    scene.remember(0, B, None, "no-holder", 600);
+    scene.season();
+    scene.schedule(A, "planned", 0, 3_600);
+    let from_ms = scene.epoch_ms() + 1_000;
+    let unread = Rule::error("UnauthorizedOperation").on(Api::DescribeInstanceStatus);
+    scene.ec2.faults_mut().push(unread.between(from_ms, u64::MAX));
+    scene.after(5_000, |scene| {
+        scene.by_hand(0, Some(A));
+        scene.remember(0, A, Some(B), "holder-unhealthy", 0);
+    });
+    scene.watch(34);
+    let moves = scene.world.moves(&scene.address(0));
+    assert_eq!(scene.been(), [Some(B), Some(A), Some(B)]);
+    assert!(moves[2].0 >= moves[1].0 + 30_000, "{moves:?}");
 }
 
 /// Rule 8: what cannot be read again after a move is decided without, 30 s after the second of the move.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use eipwatch::embedded::ec2::{Api, Id, Place, tags};
+use eipwatch::embedded::ec2::{Api, Id, InstanceSpec, Place, tags};
 use eipwatch::embedded::faults::{Fault, Rule};
 use eipwatch::sim::world::{Behaviour, START_MS, World};
 
@@ -65,6 +65,24 @@ fn three_hundred_addresses_move_within_the_time_that_aws_allows() {
     assert!(began_ms > START_MS);
 }
 
+/// And to the moment: 50 at once, then one every 200 ms, though nothing else happens meanwhile.
+#[test]
+fn moves_go_at_the_pace_that_aws_allows() {
+    let (mut scene, all) = many(60, "ec2");
+    scene.sweep();
+    scene.pass(60_000);
+    let now_ms = scene.epoch_ms();
+    for (a, _, _) in &all {
+        scene.ec2.stop_instance(a, now_ms);
+    }
+    let told = scene.sweep();
+    let calls_ms = scene.calls_to(Api::AssociateAddress, &told);
+    let after_ms = |n: usize| calls_ms[n] - calls_ms[0];
+    assert_eq!(calls_ms.len(), 60);
+    assert_eq!((after_ms(49), after_ms(50)), (0, 200), "{calls_ms:?}");
+    assert_eq!((50..60).map(after_ms).collect::<Vec<_>>(), (1..=10).map(|n| n * 200).collect::<Vec<_>>());
+}
+
 /// The same where another program uses half of the rate: all move, only later.
 #[test]
 fn mass_failover_goes_on_when_others_use_the_rate() {
@@ -119,6 +137,56 @@ fn at_most_six_hundred_probes_at_once() {
         .filter(|node| node.verdict != eipwatch::core::tags::Verdict::Unhealthy)
         .count();
     assert_eq!(unsettled, 0, "after {} ms", told.took_ms());
+}
+
+/// A cluster that could use all 600 probes alone leaves the others theirs: each has its turn.
+#[test]
+fn a_cluster_of_hundreds_of_flapping_nodes_leaves_the_others_their_probes() {
+    let mut scene = Scene { world: World::new(1) };
+    scene.keep_logs = false;
+    let crowd: Vec<Id> = (0..700).map(|_| scene.add_node_of("crowd", InstanceSpec::default())).collect();
+    let pair: Vec<Id> = (0..2).map(|_| scene.add_node_of("web", InstanceSpec::default())).collect();
+    scene.add_address_of("crowd", &crowd[..1], false);
+    scene.add_address_of("web", &pair, false);
+    scene.settle();
+    for id in &crowd {
+        scene.world.service(id, Behaviour::Flap { up_ms: 900, down_ms: 900 });
+    }
+    let a = pair[0].clone();
+    scene.after(4_000, move |scene| scene.world.service(&a, Behaviour::Silent));
+    let began_ms = scene.now_ms();
+    scene.watch(12);
+    assert_eq!(scene.ec2.holder(&scene.address(1)), Some(&pair[1]));
+    let moved_ms = scene.world.moves(&scene.address(1)).last().expect("moved").0 - began_ms;
+    assert!(moved_ms < 10_000, "after {moved_ms} ms");
+}
+
+/// Holders that have lost their cluster tag are looked at all, though one call names a hundred.
+#[test]
+fn every_holder_without_its_tag_is_looked_at() {
+    let (mut scene, all) = many(120, "ec2");
+    scene.sweep();
+    for (a, _, ip) in &all {
+        let (state, a) =
+            (format!("holder={a} since={} from=none why=no-holder moves=", scene.time_in(-600)), a.clone());
+        scene.tag(ip, "state", &state);
+        scene.untag(&a, "cluster");
+    }
+    scene.pass(60_000);
+    scene.after(7_000, {
+        let all = all.clone();
+        move |scene| {
+            for n in [0, 119] {
+                let now_ms = scene.epoch_ms();
+                scene.ec2.stop_instance(&all[n].0, now_ms);
+            }
+        }
+    });
+    scene.watch(20);
+    for (n, (a, b, ip)) in all.iter().enumerate() {
+        let holder = if n == 0 || n == 119 { b } else { a };
+        assert_eq!(scene.ec2.holder(ip), Some(holder), "{n}");
+    }
 }
 
 /// A node that does not run costs no second reading of status checks: it is in none.

@@ -130,6 +130,22 @@ fn a_watch_that_sees_no_more_tells_of_the_move_that_it_has_sent() {
     }
 }
 
+/// A move that EC2 could not be asked about for longer than it takes to verify one is open until it can.
+#[test]
+fn a_move_stays_open_until_ec2_can_be_asked_what_came_of_it() {
+    let mut scene = Scene::pair();
+    scene.refuse(A);
+    let from_ms = scene.epoch_ms() + 1_030;
+    let unread = Rule::error("InternalError").on(Api::DescribeAddresses);
+    scene.ec2.faults_mut().push(unread.between(from_ms, from_ms + 15_000));
+    let told = scene.watch(30);
+    scene.ends(&told, "move holder-unhealthy to B", "B");
+    assert!(told.report.ok, "{:?}", told.report.error);
+    assert!(scene.address_tag(0, "state").contains("why=holder-unhealthy"), "{}", scene.address_tag(0, "state"));
+    let address = told.address(0);
+    assert_eq!(address.moves.iter().map(|made| made.ok).collect::<Vec<_>>(), [true]);
+}
+
 /// DescribeInstanceStatus down: the sweep goes on without it, and says so.
 #[test]
 fn describe_instance_status_down_is_a_problem_only() {

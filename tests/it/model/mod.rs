@@ -201,7 +201,7 @@ fn three_nodes_fail_one_after_another() {
         whys: &["holder-unhealthy", "holder-gone", "moved-elsewhere"],
         ..PAIR
     };
-    explore(setup, 889);
+    explore(setup, 886);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn whatever_becomes_of_the_holder_and_the_address() {
         ],
         ..PAIR
     };
-    explore(setup, 920);
+    explore(setup, 930);
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn without_probes_ec2_decides() {
         whys: &["holder-gone"],
         ..PAIR
     };
-    explore(setup, 400);
+    explore(setup, 402);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn events_come_late_or_of_an_earlier_life() {
         whys: &["holder-gone", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 1_666);
+    explore(setup, 1_681);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 4_543);
+    explore(setup, 4_485);
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn the_brake_holds() {
         whys: &["max-moves", "holder-gone", "holder-draining"],
         ..PAIR
     };
-    explore(setup, 2_829);
+    explore(setup, 2_470);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn commands_move_it_and_others_do_too() {
         whys: &["manual", "refused"],
         ..PAIR
     };
-    explore(setup, 2_370);
+    explore(setup, 2_378);
 }
 
 #[test]
