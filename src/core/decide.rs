@@ -838,7 +838,8 @@ impl<'a> Asked<'a> {
                 return Ruling { again_at: Some(ready_at), ..self.blocked(Why::MaxMoves, text, rated) };
             }
             // Watches that have waited for the same moment must not choose by what each read long before it.
-            if now.since(ready_at) < READ_AFTER_WAIT && self.question.facts_from < ready_at {
+            let waited = ready_at == brake.until || !policy.stable.is_zero();
+            if waited && now.since(ready_at) < READ_AFTER_WAIT && self.question.facts_from < ready_at {
                 let text = format!(
                     "{text}; {}, but that holds it back no longer: the nodes are read once more, and then it moves.",
                     brake.text

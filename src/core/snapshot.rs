@@ -119,6 +119,11 @@ impl Facts {
             self.overlay(&instance.id.to_string(), &mut instance.tags, now);
             let tags = instance.tags.clone();
             let id = instance.id.clone();
+            let known = self.instances.get(&id).and_then(|sighting| sighting.instance.as_ref());
+            let relaunched = known.is_some_and(|known| known.launched != instance.launched);
+            if relaunched || instance.state != InstanceState::Running {
+                self.statuses.remove(&id);
+            }
             let sighting = Sighting { instance: Some(Arc::new(instance)), described: true, missing: false, tags };
             self.seen_at.insert(id.clone(), now);
             self.instances.insert(id, Arc::new(sighting));
@@ -141,7 +146,10 @@ impl Facts {
             Seen::Addresses(list) => self.take_addresses(list, now),
             Seen::Instances(list) => self.take_described(list, now),
             Seen::Status(list) => {
-                self.statuses = list.into_iter().map(|status| (status.id.clone(), Arc::new(status))).collect();
+                // It names only what runs. What was told of one that it leaves out stands until that is shown as stopped: the reading
+                // that shows it as running may be the older of the two.
+                self.statuses.retain(|id, _| self.instances.contains_key(id));
+                self.statuses.extend(list.into_iter().map(|status| (status.id.clone(), Arc::new(status))));
                 self.statuses_at = Some(now);
             }
             Seen::InstanceTags(_) => {}

@@ -208,7 +208,8 @@ impl Demo {
         }
         stage.screen.borrow_mut().say(&format!(
             "Cluster web: {public_ip} and the nodes {}, each a process that serves on {}, {} or {}, port {port}.\n\
-             EC2 is embedded and answers in {} to {} ms. eipwatch probes {check} with its default policy.\n\
+             EC2 is embedded and answers in {} to {} ms. eipwatch probes {check} with its default policy: each second, and \
+             each half second after a failure.\n\
              A client sends {} requests a second through {public_ip}, each over a new connection.\n",
             NAMES.join(", "),
             ADDRESSES[0],

@@ -122,6 +122,10 @@ impl Known {
         let mut last: BTreeMap<&Look, &Arc<super::read::Body>> = BTreeMap::new();
         for (asked, _, body) in readings {
             // Every invocation begins with the same picture again.
+            if matches!(body.look, Look::InstanceTags(_)) {
+                // It may have dropped some: the same picture again is news.
+                last.retain(|look, _| !matches!(look, Look::Instances(_)));
+            }
             let before = last.insert(&body.look, body);
             if before.is_none_or(|before| !Arc::ptr_eq(before, body)) {
                 known.read(asked, body);
@@ -148,6 +152,11 @@ impl Known {
             }
             Seen::Instances(list) => {
                 for shown in list {
+                    if shown.state != crate::core::model::InstanceState::Running
+                        && let Some(versions) = self.statuses.get_mut(&shown.id)
+                    {
+                        versions.put(asked, None);
+                    }
                     let versions = self.instances.entry(shown.id.clone()).or_default();
                     if versions.0.last().is_none_or(|(_, last)| last.as_deref() != Some(shown)) {
                         versions.put(asked, Some(Arc::new(shown.clone())));

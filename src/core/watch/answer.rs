@@ -115,9 +115,9 @@ impl Watch {
             let name = &watched.cluster.name;
             for ruling in watched.rulings.iter().filter(|ruling| Some(&ruling.address) != but) {
                 let decision = &ruling.decision;
-                if decision.kind == Kind::Blocked
-                    && (decision.why == Why::NotPermitted || self.command.as_ref().is_some_and(Command::is_move))
-                {
+                let commanded =
+                    matches!(&self.command, Some(Command::Move { id, .. }) if id.as_ref() == Some(&ruling.address));
+                if decision.kind == Kind::Blocked && (decision.why == Why::NotPermitted || commanded) {
                     return Some(format!("{name}: {}", decision.text));
                 }
                 let over = self.stopped || self.fatal.is_some() || now >= self.deadline;

@@ -141,9 +141,12 @@ pub struct Looks {
     status_by_id: bool,
     /// Holders without a cluster tag, to be asked for by id.
     pub stray_ids: BTreeSet<InstanceId>,
-    /// What is left of them in this round, in parts of one call, the last is next; and when the first was asked for.
+    /// Those of this round, what is left of them in parts of one call, the last is next, and when the first was asked for.
+    stray_round: BTreeSet<InstanceId>,
     stray_chunks: Vec<Vec<InstanceId>>,
     strays_from: Option<Time>,
+    /// Those of the last whole round.
+    strays_told: BTreeSet<InstanceId>,
     /// Alarms that checks name.
     pub alarm_names: BTreeSet<String>,
     /// What is left to be read of them in this round, in parts of one call; the last is next.
@@ -185,8 +188,10 @@ impl Looks {
             searching: false,
             status_by_id: false,
             stray_ids: BTreeSet::new(),
+            stray_round: BTreeSet::new(),
             stray_chunks: Vec::new(),
             strays_from: None,
+            strays_told: BTreeSet::new(),
             alarm_names: BTreeSet::new(),
             alarm_chunks: Vec::new(),
             alarms_told: BTreeMap::new(),
@@ -279,6 +284,9 @@ impl Looks {
         }
         if ids.is_empty() {
             self.strays.due = None;
+            if !self.strays.busy() {
+                self.stray_chunks.clear();
+            }
         }
         self.stray_ids = ids;
     }
@@ -286,7 +294,7 @@ impl Looks {
     /// Of when what EC2 last told of a node is, whether it showed it or not: a holder that is no member is asked for by id, as long as that
     /// can be had.
     pub fn node_answered(&self, id: &InstanceId, facts: &Facts) -> Option<Time> {
-        if self.by_id(id) { self.strays.asked } else { facts.instances_at }
+        if self.by_id(id) { self.strays.asked.filter(|_| self.strays_told.contains(id)) } else { facts.instances_at }
     }
 
     /// Asks for a node again no later than `at`.
@@ -371,6 +379,7 @@ impl Looks {
         }
         if due(&self.strays) && !self.stray_ids.is_empty() {
             if self.stray_chunks.is_empty() {
+                self.stray_round = self.stray_ids.clone();
                 self.stray_chunks = parts(&self.stray_ids);
                 self.strays_from = Some(now);
             }
@@ -477,7 +486,7 @@ impl Looks {
             for name in &self.alarm_names {
                 self.alarms_told.entry(name.clone()).or_default();
             }
-            // The next try goes on with the other parts, and the next round has all again: one that always fails must not hide the others.
+            // A watch goes on with the other parts, and the next round has all again: one that always fails must not hide the others.
         } else {
             self.alarm_chunks.push(part);
         }
@@ -496,14 +505,24 @@ impl Looks {
         let outcome = optional(&mut self.strays, answer, asked, facts, now, (None, BACKOFF_MAX_URGENT));
         if ok {
             self.stray_chunks.pop();
+            self.strays.asked = before;
+        } else if self.strays.given_up
+            && let Some(part) = self.stray_chunks.pop()
+            && part.len() > 1
+        {
+            // One of them is at fault: each for itself.
+            self.stray_chunks.extend(part.into_iter().map(|id| vec![id]));
+        }
+        if !self.stray_chunks.is_empty() {
+            self.strays.want(now);
+        } else if ok {
             // All that is known of them is as old as the first part.
-            let whole = self.stray_chunks.is_empty();
-            self.strays.asked = if whole { self.strays_from } else { before };
-            if !whole {
+            self.strays.asked = self.strays_from;
+            self.strays_told = std::mem::take(&mut self.stray_round);
+            if !self.stray_ids.is_subset(&self.strays_told) {
+                // Those came up meanwhile.
                 self.strays.want(now);
             }
-        } else if self.strays.given_up {
-            self.stray_chunks.clear();
         }
         if self.stray_ids.is_empty() {
             self.strays.due = None;

@@ -38,6 +38,8 @@ pub use moves::{ASSOCIATE_BURST, ASSOCIATE_PER_SECOND};
 pub use moving::VERIFY_FOR;
 pub use tagging::{MAX_RESOURCES, MAX_TAG_TRIES, MAX_TAGGING};
 
+/// How long what is on its way may take to end, once the watch was told to stop.
+pub const STOPPED_WITHIN: Duration = Duration::from_secs(30);
 /// The most probes on their way at once: the function has 1,024 descriptors.
 pub const MAX_PROBES: usize = 600;
 
@@ -246,6 +248,8 @@ impl Watch {
             Input::Stop => {
                 self.stopped = true;
                 self.ends = self.ends.min(now);
+                self.deadline = self.deadline.min(now + STOPPED_WITHIN);
+                self.unseen_until = self.unseen_until.min(self.deadline);
                 // What waits to be sent is not sent any more.
                 self.wake_all(now);
             }
@@ -463,7 +467,14 @@ impl Watch {
         // A cluster whose last tag was removed is no more.
         let alive: BTreeSet<ClusterName> =
             self.clusters.keys().filter(|name| self.timers.contains(&(now, (*name).clone()))).cloned().collect();
-        self.clusters.retain(|name, watched| alive.contains(name) || !watched.moving.is_empty());
+        for name in self.clusters.keys().filter(|name| !alive.contains(*name)).cloned().collect::<Vec<_>>() {
+            let Some(mut watched) = self.clusters.remove(&name) else { continue };
+            let open: Vec<AllocationId> = watched.moving.keys().cloned().collect();
+            for id in open {
+                let error = format!("cluster {name} is no more: {id} is left where it is");
+                self.ended(&mut watched, &id, Some(error), true, now);
+            }
+        }
         self.restless.retain(|name| self.clusters.contains_key(name));
         self.looks.want_alarms(alarms, now);
         self.looks.want_strays(strays, now);
@@ -491,7 +502,10 @@ impl Watch {
         if due.is_empty() {
             return;
         }
-        self.reserved.retain(|_, reservation| reservation.until > now);
+        let clusters = &self.clusters;
+        self.reserved.retain(|_, reservation| {
+            reservation.until > now || clusters.values().any(|watched| watched.moving.contains_key(&reservation.by))
+        });
         for name in &due {
             if self.clusters.get(name).is_some_and(|watched| !watched.moving.is_empty())
                 && let Some(mut watched) = self.clusters.remove(name)

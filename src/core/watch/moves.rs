@@ -52,7 +52,7 @@ impl Watch {
                         self.timers.insert((at, watched.cluster.name.clone()));
                     }
                     Progress::Never => {
-                        let error = moving.never(&watched.cluster.holder_text(&shown));
+                        let error = moving.never(&watched.cluster.holder_text(&shown), now);
                         self.ended(watched, &id, Some(error), false, now);
                     }
                     Progress::Elsewhere => self.moved_elsewhere(watched, &id, &shown, now),

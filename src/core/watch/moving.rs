@@ -189,9 +189,9 @@ impl Moving {
             let pause = VERIFY_FIRST.saturating_mul(1 << looks.saturating_sub(1).min(4)).min(BACKOFF_MAX_URGENT);
             *next = now + pause;
         }
-        // What has not been read lately, as EC2 does not answer, tells nothing: then it stays open.
+        // What has not been read lately, as EC2 does not answer, tells nothing: then it stays open. Of a third, one reading is not enough.
         let read = judged.is_some() && now.since(*judged_at) <= LAST_LOOK_WITHIN;
-        if now < *until || !read {
+        if now < *until || !read || third {
             return Progress::LookAt((*next).max(now));
         }
         // It is still shown there at the end of that time.
@@ -199,8 +199,12 @@ impl Moving {
     }
 
     /// Why it is given up where EC2 did not show it in time, but `shows` as the holder.
-    pub fn never(&self, shows: &str) -> String {
-        let seconds = VERIFY_FOR.as_secs();
+    pub fn never(&self, shows: &str, now: Time) -> String {
+        let late = match self.phase {
+            Phase::Looking { until, .. } => now.since(until),
+            _ => Duration::ZERO,
+        };
+        let seconds = (VERIFY_FOR + late).as_secs();
         let text = match &self.error {
             Some(error) => format!("{error}; after {seconds} s EC2 still shows {shows} as the holder"),
             None => format!("EC2 accepted the move, but after {seconds} s still shows {shows} as the holder"),

@@ -2,7 +2,7 @@
 
 use eipwatch::embedded::ec2::{AlarmState, Api, Attachment, Cause, Check, CheckKind, State};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
-use eipwatch::sim::world::{Behaviour, START_MS, state_event};
+use eipwatch::sim::world::{Behaviour, SERVES, START_MS, state_event};
 use serde_json::json;
 
 use super::{A, B, C, Scene};
@@ -819,6 +819,59 @@ fn an_address_that_leaves_the_cluster_is_not_waited_for() {
     scene.after(1_000, move |scene| scene.untag(&second, "cluster"));
     let told = scene.sweep();
     assert!(told.ended_ms < told.began_ms + 10_000, "after {} ms", told.ended_ms - told.began_ms);
+}
+
+/// Rule 1: a node that its status checks' answer leaves out is stopping: what was announced of it stands until its state was read.
+#[test]
+fn rule_1_a_leaving_node_that_has_no_status_any_more_is_no_candidate() {
+    let mut scene = Scene::pair();
+    scene.schedule(B, "planned", 0, 3_600);
+    scene.refuse(A);
+    // Status checks are read every 30 s, beside the nodes, and answered before them.
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 500, max_ms: 500 }).on(Api::DescribeInstances));
+    scene.after(28_000, |scene| scene.stop_node(B));
+    let told = scene.watch(40);
+    scene.ends(&told, "stay no-candidate", "A");
+    scene.unmoved();
+}
+
+/// Rule 5: with `stable=0s` the brake holds back no move off a holder that fails, whatever its other checks say.
+#[test]
+fn rule_5_without_stable_a_wavering_holder_is_left() {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "check", "tcp:5432 http:8080/health");
+    scene.tag_address(0, "policy", "max_moves=1 window=10m stable=0s");
+    for n in [A, B] {
+        let id = scene.node(n);
+        scene.service_on(&id, 5_432, SERVES);
+    }
+    scene.season();
+    let (a, b, since) = (scene.node(A), scene.node(B), scene.time_in(-60));
+    scene.tag_address(0, "state", &format!("holder={a} since={since} from={b} why=holder-unhealthy moves={since}"));
+    scene.service(A, Behaviour::Flap { up_ms: 500, down_ms: 500 });
+    scene.service_on(&a, 5_432, Behaviour::Refuse);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 50, max_ms: 50 }));
+    let told = scene.watch(20);
+    assert_eq!(scene.been(), [Some(B)], "{}", told.text());
+    assert!(scene.moved_after_ms(&told) < 5_000, "after {} ms", scene.moved_after_ms(&told));
+}
+
+/// Rule 7: of holders without their tag one that cannot be read hides no other.
+#[test]
+fn rule_7_a_holder_without_its_tag_that_cannot_be_read_hides_no_other() {
+    let mut scene = Scene::seasoned(2, 3);
+    scene.by_hand(1, Some(B));
+    scene.remember(0, A, None, "no-holder", 600);
+    scene.remember(1, B, None, "no-holder", 600);
+    for n in [A, B] {
+        scene.untag_node(n, "cluster");
+    }
+    scene.pass(60_000);
+    let a = scene.node(A);
+    scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeInstances).naming(&a));
+    scene.after(7_000, |scene| scene.stop_node(B));
+    scene.watch(30);
+    assert_eq!((scene.holder(0), scene.holder(1)), ("A".to_owned(), "C".to_owned()));
 }
 
 /// Rule 5, rule 8: a move that the brake has held back is decided on what is read after that: watches that wait for the same moment choose

@@ -135,6 +135,7 @@ fn a_watch_that_sees_no_more_tells_of_the_move_that_it_has_sent() {
 fn a_move_stays_open_until_ec2_can_be_asked_what_came_of_it() {
     let mut scene = Scene::pair();
     scene.refuse(A);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 200, max_ms: 200 }).on(Api::AssociateAddress));
     let from_ms = scene.epoch_ms() + 1_030;
     let unread = Rule::error("InternalError").on(Api::DescribeAddresses);
     scene.ec2.faults_mut().push(unread.between(from_ms, from_ms + 15_000));
@@ -144,6 +145,35 @@ fn a_move_stays_open_until_ec2_can_be_asked_what_came_of_it() {
     assert!(scene.address_tag(0, "state").contains("why=holder-unhealthy"), "{}", scene.address_tag(0, "state"));
     let address = told.address(0);
     assert_eq!(address.moves.iter().map(|made| made.ok).collect::<Vec<_>>(), [true]);
+}
+
+/// Who has moved it meanwhile is found once EC2 can be asked again: that is no failure.
+#[test]
+fn a_third_holder_after_an_outage_is_no_failure() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.refuse(A);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 200, max_ms: 200 }).on(Api::AssociateAddress));
+    let from_ms = scene.epoch_ms() + 1_030;
+    let unread = Rule::error("InternalError").on(Api::DescribeAddresses);
+    scene.ec2.faults_mut().push(unread.between(from_ms, from_ms + 15_000));
+    scene.after(8_000, |scene| scene.by_hand(0, Some(C)));
+    let told = scene.watch(30);
+    assert!(told.report.ok, "{:?}", told.report.error);
+    assert_eq!((scene.been(), scene.says(&told, 0)), (vec![Some(B), Some(C)], "stay moved-elsewhere".to_owned()));
+}
+
+/// A watch that is told to stop ends within half a minute, though EC2 does not say what came of its move; it says that.
+#[test]
+fn a_watch_that_is_told_to_stop_while_ec2_does_not_answer_ends_and_tells() {
+    let mut scene = Scene::pair();
+    scene.refuse(A);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 200, max_ms: 200 }).on(Api::AssociateAddress));
+    let from_ms = scene.epoch_ms() + 1_030;
+    scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeAddresses).between(from_ms, u64::MAX));
+    let told = scene.stopped(100, 20_000);
+    assert!(told.took_ms() <= 50_000, "{} ms", told.took_ms());
+    let error = told.report.error.as_deref().unwrap_or_default();
+    assert!(error.contains("may have been moved to web-2") && error.contains("the watch was stopped"), "{error}");
 }
 
 /// DescribeInstanceStatus down: the sweep goes on without it, and says so.
