@@ -656,6 +656,9 @@ impl<'a> Asked<'a> {
         let mut ruling = if finding.verdict == Verdict::Gone {
             let how = finding.evidence.first().map(|evidence| evidence.text.clone()).unwrap_or_default();
             self.rescue(Some(holder), Why::HolderGone, format!("{who}, which holds {ip}, is gone ({how})"), &rated)
+        } else if node.is_some_and(|node| node.missing) {
+            // The next reading shows it again, or that it is of the cluster no longer.
+            self.keep(holder, finding, &who, state, &rated)
         } else if let Some(at) = before_the_move.filter(|at| now.since(*at) < SETTLING) {
             // Whoever moved it here knew more of its nodes.
             let text = format!(

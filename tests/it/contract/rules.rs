@@ -856,6 +856,22 @@ fn rule_5_without_stable_a_wavering_holder_is_left() {
     assert!(scene.moved_after_ms(&told) < 5_000, "after {} ms", scene.moved_after_ms(&told));
 }
 
+/// Rule 7: a holder that a reading leaves out may be of the cluster no longer: whatever else is told of it, it keeps its address until the
+/// next one shows that.
+#[test]
+fn rule_7_a_holder_that_one_reading_leaves_out_is_not_evicted() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 500, max_ms: 500 }).on(Api::DescribeInstances));
+    scene.after(22_000, |scene| {
+        scene.untag_node(A, "cluster");
+        scene.schedule(A, "planned", 0, 3_600);
+    });
+    // Nodes are read every 5 s; status checks with every sixth, and answered before them.
+    let told = scene.watch(40);
+    scene.ends(&told, "stay outsider", "A");
+    scene.unmoved();
+}
+
 /// Rule 7: of holders without their tag one that cannot be read hides no other.
 #[test]
 fn rule_7_a_holder_without_its_tag_that_cannot_be_read_hides_no_other() {
