@@ -115,10 +115,13 @@ enum Search {
     Tags(u64, Time),
     Ids {
         asked: Time,
+        /// When the tags were read: a heartbeat among them is no newer than that.
+        tags_at: Time,
         tags: BTreeMap<InstanceId, Tags>,
         todo: Vec<Vec<InstanceId>>,
         in_flight: BTreeMap<u64, Vec<InstanceId>>,
-        found: Vec<Instance>,
+        /// With the time when each was read.
+        found: Vec<(Instance, Time)>,
         calls: u32,
     },
 }
@@ -593,6 +596,7 @@ impl Looks {
                         let todo = ids.chunks(MAX_IDS).map(<[InstanceId]>::to_vec).collect();
                         Some(Search::Ids {
                             asked,
+                            tags_at: now,
                             tags: tags.clone(),
                             todo,
                             in_flight: BTreeMap::new(),
@@ -607,7 +611,7 @@ impl Looks {
             Some(Search::Ids { todo, in_flight, found, calls, .. }) if in_flight.contains_key(&id) => {
                 let ids = in_flight.remove(&id).unwrap_or_default();
                 match answer {
-                    Ok(Seen::Instances(list)) => found.extend(list.iter().cloned()),
+                    Ok(Seen::Instances(list)) => found.extend(list.iter().map(|instance| (instance.clone(), now))),
                     Ok(_) => {}
                     Err(error) if error.failure == Failure::Throttled => {
                         // No more calls now: what has not been described is unknown until the next round.
@@ -630,7 +634,9 @@ impl Looks {
         } else {
             return Some(Outcome::Nothing);
         }
-        let Some(Search::Ids { asked, tags, found, .. }) = self.search.take() else { return Some(Outcome::Nothing) };
+        let Some(Search::Ids { asked, tags_at, tags, found, .. }) = self.search.take() else {
+            return Some(Outcome::Nothing);
+        };
         if found.is_empty() && !tags.is_empty() && facts.instances.values().any(|sighting| sighting.described) {
             // Where EC2 describes none it tells nothing of any: what is known stands, as when it answers nothing at all.
             let again = asked + ROUND;
@@ -639,13 +645,15 @@ impl Looks {
             return Some(Outcome::Nothing);
         }
         facts.instances.retain(|id, _| tags.contains_key(id) || self.stray_ids.contains(id));
-        let described: BTreeSet<InstanceId> = found.iter().map(|instance| instance.id.clone()).collect();
+        let described: BTreeSet<InstanceId> = found.iter().map(|(instance, _)| instance.id.clone()).collect();
         for (id, seen) in tags {
             if !described.contains(&id) {
-                facts.take_undescribed(&id, seen, now);
+                facts.take_undescribed(&id, seen, tags_at);
             }
         }
-        facts.take_described(found, now);
+        for (instance, read_at) in found {
+            facts.take_described(vec![instance], read_at);
+        }
         facts.instances_at = Some(now);
         let error = self.instances.error.take();
         self.finish_round(asked, now);
