@@ -441,9 +441,8 @@ fn heartbeat_of_a_peer_that_came_once_fails_nobody() {
     assert_eq!((told.node(A).verdict, scene.holder(0).as_str()), (Verdict::Unknown, "A"));
 }
 
-/// `heartbeat`: the second look at a holder that lost its cluster tag is the answer that names it, not the one that cannot.
-#[test]
-fn heartbeat_of_a_holder_without_its_tag_takes_a_second_look() {
+/// A has lost its cluster tag, and an impaired status check speaks against it; its agent beats on by a clock that proves nothing.
+fn holder_without_its_tag() -> Scene {
     let mut scene = Scene::new(1, 2);
     scene.tag_address(0, "check", "heartbeat");
     for (n, skew_ms) in [(A, -600_000), (B, 0)] {
@@ -454,6 +453,13 @@ fn heartbeat_of_a_holder_without_its_tag_takes_a_second_look() {
     scene.untag_node(A, "cluster");
     scene.status(A, CheckKind::Instance, Check::Impaired);
     scene.pass(60_000);
+    scene
+}
+
+/// `heartbeat`: the second look at a holder that lost its cluster tag is the answer that names it, not the one that cannot.
+#[test]
+fn heartbeat_of_a_holder_without_its_tag_takes_a_second_look() {
+    let mut scene = holder_without_its_tag();
     scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 100, max_ms: 100 }).on(Api::DescribeInstances));
     let told = scene.sweep();
     scene.ends(&told, "stay healthy", "A");
@@ -465,16 +471,7 @@ fn heartbeat_of_a_holder_without_its_tag_takes_a_second_look() {
 fn heartbeat_of_a_holder_without_its_tag_is_asked_for_at_its_pace() {
     let slow = Rule::new(Fault::Latency { min_ms: 2_900, max_ms: 2_900 });
     for (trouble, most) in [(slow, 8), (Rule::error("InternalError"), 16)] {
-        let mut scene = Scene::new(1, 2);
-        scene.tag_address(0, "check", "heartbeat");
-        for (n, skew_ms) in [(A, -600_000), (B, 0)] {
-            scene.start_agent(n, skew_ms);
-        }
-        scene.season();
-        scene.remember(0, A, None, "no-holder", 600);
-        scene.untag_node(A, "cluster");
-        scene.status(A, CheckKind::Instance, Check::Impaired);
-        scene.pass(60_000);
+        let mut scene = holder_without_its_tag();
         let a = scene.node(A);
         scene.ec2.faults_mut().push(trouble.clone().on(Api::DescribeInstances).naming(&a));
         let told = scene.sweep();

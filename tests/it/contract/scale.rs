@@ -65,9 +65,8 @@ fn three_hundred_addresses_move_within_the_time_that_aws_allows() {
     assert!(began_ms > START_MS);
 }
 
-/// And to the moment: 50 at once, then one every 200 ms, though nothing else happens meanwhile.
-#[test]
-fn moves_go_at_the_pace_that_aws_allows() {
+/// 60 clusters whose holders have all just been stopped.
+fn sixty_without_their_holders() -> (Scene, Vec<(Id, Id, Id)>) {
     let (mut scene, all) = many(60, "ec2");
     scene.sweep();
     scene.pass(60_000);
@@ -75,6 +74,13 @@ fn moves_go_at_the_pace_that_aws_allows() {
     for (a, _, _) in &all {
         scene.ec2.stop_instance(a, now_ms);
     }
+    (scene, all)
+}
+
+/// And to the moment: 50 at once, then one every 200 ms, though nothing else happens meanwhile.
+#[test]
+fn moves_go_at_the_pace_that_aws_allows() {
+    let (mut scene, all) = sixty_without_their_holders();
     let told = scene.sweep();
     let calls_ms = scene.calls_to(Api::AssociateAddress, &told);
     let after_ms = |n: usize| calls_ms[n] - calls_ms[0];
@@ -86,13 +92,8 @@ fn moves_go_at_the_pace_that_aws_allows() {
 /// The same where another program uses half of the rate: all move, only later.
 #[test]
 fn mass_failover_goes_on_when_others_use_the_rate() {
-    let (mut scene, all) = many(60, "ec2");
-    scene.sweep();
-    scene.pass(60_000);
+    let (mut scene, all) = sixty_without_their_holders();
     let now_ms = scene.epoch_ms();
-    for (a, _, _) in &all {
-        scene.ec2.stop_instance(a, now_ms);
-    }
     let limit = eipwatch::embedded::faults::Limit { capacity: 5, refill_per_s: 2 };
     scene.ec2.settings.limits.insert(Api::AssociateAddress, limit);
     scene.ec2.faults_mut().push(Rule::new(Fault::Throttle));
