@@ -109,7 +109,9 @@ impl Watch {
                 String::new()
             };
             let what = if in_doubt { "may have been moved" } else { "was NOT moved" };
-            return Some(format!("{name}: {ip} {what} to {to}{holder}: {error}{mode}"));
+            let from = failed.from.as_ref().filter(|_| in_doubt);
+            let from = from.map_or_else(String::new, |from| format!(" from {}", label(from)));
+            return Some(format!("{name}: {ip} {what} to {to}{from}{holder}: {error}{mode}"));
         }
         for watched in self.clusters.values() {
             let name = &watched.cluster.name;
@@ -126,17 +128,21 @@ impl Watch {
                 }
                 let ordered = watched.memory.get(&ruling.address).is_some_and(|memory| memory.order.is_some());
                 let (why, text) = (self.ended_by(), &decision.text);
-                let next =
-                    if ordered { "Type it again if it should still be moved." } else { "The next sweep decides anew." };
+                let next = match (ordered, &self.fatal) {
+                    (true, _) => " Type it again if it should still be moved.",
+                    (false, None) => " The next sweep decides anew.",
+                    // Nor will the next.
+                    (false, Some(_)) => "",
+                };
                 if ruling.plan.is_some() {
                     let error =
                         self.looks.addresses.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
                     return Some(format!(
-                        "{name}: NOT moved: {why} before the move could be sent{error}. It was decided: {text} {next}"
+                        "{name}: NOT moved: {why} before the move could be sent{error}. It was decided: {text}{next}"
                     ));
                 }
                 if ruling.pending && ordered {
-                    return Some(format!("{name}: NOT moved: {why} before that could be decided: {text} {next}"));
+                    return Some(format!("{name}: NOT moved: {why} before that could be decided: {text}{next}"));
                 }
             }
         }

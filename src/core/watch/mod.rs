@@ -613,7 +613,7 @@ impl Watch {
         if self.stopped {
             "the watch was stopped"
         } else if self.fatal.is_some() {
-            "EC2 let eipwatch observe no longer"
+            "EC2 refused to be read"
         } else {
             "the invocation's time was up"
         }

@@ -114,8 +114,11 @@ fn a_rescue_waits_a_second_for_another_try() {
 #[test]
 fn a_watch_that_sees_no_more_tells_of_the_move_that_it_has_sent() {
     for (code, open) in [
-        ("InternalError", "web: 203.0.113.1 may have been moved to web-2"),
-        ("UnauthorizedOperation", "web: NOT moved: EC2 let eipwatch observe no longer before the move could be sent"),
+        (
+            "InternalError",
+            "web: 203.0.113.1 may have been moved to web-2 (i-00000000000000002) from web-1 (i-00000000000000001): ",
+        ),
+        ("UnauthorizedOperation", "web: NOT moved: EC2 refused to be read before the move could be sent"),
     ] {
         let mut scene = Scene::pair();
         scene.world.time_limit_ms = 30_000;
