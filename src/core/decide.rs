@@ -842,7 +842,7 @@ impl<'a> Asked<'a> {
             }
             // Watches that have waited for the same moment must not choose by what each read long before it.
             let waited = ready_at == brake.until || !policy.stable.is_zero();
-            if waited && now.since(ready_at) < READ_AFTER_WAIT && self.question.facts_from < ready_at {
+            if waited && now.since(ready_at) < READ_AFTER_WAIT && self.question.readable_from < ready_at {
                 let text = format!(
                     "{text}; {}, but that holds it back no longer: the nodes are read once more, and it moves if that shows the same.",
                     brake.text

@@ -184,6 +184,14 @@ pub struct Instance {
     pub tags: Tags,
 }
 
+impl Instance {
+    /// Whether what status checks told of it, while it was as `known`, counts no more: they are asked of what runs, and begin anew with each
+    /// launch.
+    pub fn ends_status(&self, known: Option<&Instance>) -> bool {
+        self.state != InstanceState::Running || known.is_some_and(|known| known.launched != self.launched)
+    }
+}
+
 /// A network interface of an instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {

@@ -120,8 +120,7 @@ impl Facts {
             let tags = instance.tags.clone();
             let id = instance.id.clone();
             let known = self.instances.get(&id).and_then(|sighting| sighting.instance.as_ref());
-            let relaunched = known.is_some_and(|known| known.launched != instance.launched);
-            if relaunched || instance.state != InstanceState::Running {
+            if instance.ends_status(known.map(Arc::as_ref)) {
                 self.statuses.remove(&id);
             }
             let sighting = Sighting { instance: Some(Arc::new(instance)), described: true, missing: false, tags };

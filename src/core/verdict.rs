@@ -314,7 +314,7 @@ pub struct Case<'a> {
     pub answered_at: Option<Time>,
     /// CloudWatch's answers.
     pub alarms: &'a BTreeMap<String, Alarm>,
-    /// Of which alarms it has told, that there are none, too, and when that was asked; `None`: it was given up on before it had.
+    /// Every alarm that it was asked about, also those that it does not know, and when; `None`: it was given up on before it told.
     pub alarms_told: &'a BTreeMap<String, Option<Time>>,
     /// A state-change event that says it stops, and its time.
     pub gone_event: Option<(InstanceState, Time)>,

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::core::log::Record;
 use crate::core::model::{
-    Act, Address, Alarm, AllocationId, Answer, CloudError, Instance, InstanceId, InstanceState, InstanceStatus, Look,
-    ProbeTarget, Seen,
+    Act, Address, Alarm, AllocationId, Answer, CloudError, Instance, InstanceId, InstanceStatus, Look, ProbeTarget,
+    Seen,
 };
 use crate::core::tags::{Check, Keys};
 use crate::core::time::Time;
@@ -89,8 +89,7 @@ impl Tape {
             Seen::Addresses(list) => self.addresses.extend(list.into_iter().map(|of| (of.id.clone(), of))),
             Seen::Instances(list) => {
                 for of in &list {
-                    let relaunched = self.instances.get(&of.id).is_some_and(|known| known.launched != of.launched);
-                    if relaunched || of.state != InstanceState::Running {
+                    if of.ends_status(self.instances.get(&of.id)) {
                         self.statuses.remove(&of.id);
                     }
                 }

@@ -152,12 +152,13 @@ impl Known {
             }
             Seen::Instances(list) => {
                 for shown in list {
-                    if shown.state != crate::core::model::InstanceState::Running
-                        && let Some(versions) = self.statuses.get_mut(&shown.id)
-                    {
-                        versions.put(asked, None);
-                    }
                     let versions = self.instances.entry(shown.id.clone()).or_default();
+                    let known = versions.0.last().and_then(|(_, last)| last.as_deref());
+                    if shown.ends_status(known)
+                        && let Some(statuses) = self.statuses.get_mut(&shown.id)
+                    {
+                        statuses.put(asked, None);
+                    }
                     if versions.0.last().is_none_or(|(_, last)| last.as_deref() != Some(shown)) {
                         versions.put(asked, Some(Arc::new(shown.clone())));
                     }

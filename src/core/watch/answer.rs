@@ -97,7 +97,7 @@ impl Watch {
             let label = |id: &InstanceId| {
                 self.clusters.get(&cluster.cluster).map_or_else(|| id.to_string(), |of| of.cluster.label(id))
             };
-            let in_doubt = self.clusters.values().any(|of| of.in_doubt.contains(&address.allocation_id));
+            let in_doubt = self.in_doubt.contains(&address.allocation_id);
             let held = |holder: &&InstanceId| Some(*holder) == failed.from.as_ref() && !in_doubt;
             let holder = address.holder.as_ref().filter(held);
             let holder = holder.map_or_else(String::new, |holder| format!(", EC2 still shows it on {}", label(holder)));
@@ -168,7 +168,7 @@ impl Watch {
             Command::Move { id, .. } if ordered(id).is_some_and(|of| of.moves.iter().any(|made| made.ok)) => {
                 format!("The move was made before that. {sweep}")
             }
-            Command::Move { id: Some(id), .. } if self.clusters.values().any(|of| of.in_doubt.contains(id)) => {
+            Command::Move { id: Some(id), .. } if self.in_doubt.contains(id) => {
                 "The move was sent, and may have been made: look before you type it again.".to_owned()
             }
             Command::Move { .. } => format!("{}. {again}", self.not_done()),

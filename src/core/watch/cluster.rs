@@ -132,8 +132,6 @@ pub struct Watched {
     pub dirty: bool,
     /// While a command's own tag is being written, or dry runs: nothing is moved.
     pub hold: bool,
-    /// Addresses whose move was sent, and of which it was not known at the end whether it was made.
-    pub in_doubt: BTreeSet<AllocationId>,
     /// Addresses whose move EC2 was asked about in a dry run.
     pub asked_if_allowed: BTreeSet<AllocationId>,
 }
@@ -160,7 +158,6 @@ impl Watched {
             starved_since: None,
             dirty: true,
             hold: false,
-            in_doubt: BTreeSet::new(),
             asked_if_allowed: BTreeSet::new(),
         }
     }
@@ -462,13 +459,13 @@ impl Watched {
         });
         let told: Vec<Option<Time>> = alarms.collect();
         let has_alarms = !told.is_empty();
-        // Those that were never told anything of are waited for elsewhere, or given up.
+        // Those that were never told anything of leave their node's finding unread, or were given up.
         let alarms_from = told.into_iter().flatten().min();
-        let readable_from = alarms_from.filter(|_| !denied(&looks.alarms));
+        let readable_alarms_from = alarms_from.filter(|_| !denied(&looks.alarms));
         let addresses_from = looks.addresses.asked.unwrap_or(now);
         let oldest = |times: [Option<Time>; 3]| times.into_iter().flatten().min().unwrap_or_default();
         let facts_from = oldest([looks.instances.asked, statuses_from.or(looks.status.asked), alarms_from]);
-        let readable_from = oldest([looks.instances.asked, statuses_from, readable_from]);
+        let readable_from = oldest([looks.instances.asked, statuses_from, readable_alarms_from]);
         for address in &self.cluster.addresses {
             let memory = self.memory.entry(address.id.clone()).or_default();
             let moving = self.moving.contains_key(&address.id);

@@ -644,15 +644,19 @@ impl Looks {
             self.instances.due = Some(again);
             return Some(Outcome::Nothing);
         }
+        // A holder that is asked for by id may have been meanwhile.
+        let newer = |facts: &Facts, id: &InstanceId, at: Time| facts.seen_at(id).is_some_and(|seen| seen > at);
         facts.instances.retain(|id, _| tags.contains_key(id) || self.stray_ids.contains(id));
         let described: BTreeSet<InstanceId> = found.iter().map(|(instance, _)| instance.id.clone()).collect();
         for (id, seen) in tags {
-            if !described.contains(&id) {
+            if !described.contains(&id) && !newer(facts, &id, tags_at) {
                 facts.take_undescribed(&id, seen, tags_at);
             }
         }
         for (instance, read_at) in found {
-            facts.take_described(vec![instance], read_at);
+            if !newer(facts, &instance.id, read_at) {
+                facts.take_described(vec![instance], read_at);
+            }
         }
         facts.instances_at = Some(now);
         let error = self.instances.error.take();

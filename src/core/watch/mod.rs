@@ -22,7 +22,7 @@ use super::event::{BadRequest, Shard, Trigger};
 use super::log::{Before, Record};
 use super::model::{Act, AllocationId, Answer, CloudError, ClusterName, Failure, InstanceId, Look, ProbeTarget, Seen};
 use super::report::{Effort, Report};
-use super::snapshot::{self, Facts, Reservation, Slot, Taken};
+use super::snapshot::{self, Facts, Holder, Reservation, Slot, Taken};
 use super::tags::{Check, Keys};
 use super::time::Time;
 
@@ -144,6 +144,8 @@ pub struct Watch {
     problems: BTreeSet<String>,
     fatal: Option<CloudError>,
     failure: Option<String>,
+    /// Addresses whose move was sent, and of which it was not known at the end whether it was made.
+    in_doubt: BTreeSet<AllocationId>,
     api_calls: u64,
     last_id: u64,
     out: Vec<Effect>,
@@ -202,6 +204,7 @@ impl Watch {
             problems: BTreeSet::new(),
             fatal: None,
             failure: None,
+            in_doubt: BTreeSet::new(),
             api_calls: 0,
             last_id: 0,
             out: vec![Effect::Log(start)],
@@ -425,6 +428,7 @@ impl Watch {
             self.ending = Some(Ending::BadRequest(bad));
             return;
         }
+        let named: BTreeSet<ClusterName> = found.keys().cloned().collect();
         let mut alarms = BTreeSet::new();
         let mut strays = BTreeSet::new();
         for (name, cluster) in found {
@@ -464,16 +468,16 @@ impl Watch {
             watched.dirty = true;
             self.timers.insert((now, name));
         }
-        // A cluster whose last tag was removed is no more.
-        let alive: BTreeSet<ClusterName> =
-            self.clusters.keys().filter(|name| self.timers.contains(&(now, (*name).clone()))).cloned().collect();
-        for name in self.clusters.keys().filter(|name| !alive.contains(*name)).cloned().collect::<Vec<_>>() {
-            let Some(mut watched) = self.clusters.remove(&name) else { continue };
-            let open: Vec<AllocationId> = watched.moving.keys().cloned().collect();
-            for id in open {
-                let error = format!("cluster {name} is no more: {id} is left where it is");
-                self.ended(&mut watched, &id, Some(error), true, now);
+        // A cluster whose last tag was removed is no more. A move on its way is seen to its end, and nothing else is done there.
+        self.clusters.retain(|name, watched| named.contains(name) || !watched.moving.is_empty());
+        for (name, watched) in self.clusters.iter_mut().filter(|(name, _)| !named.contains(*name)) {
+            watched.cluster.nodes.clear();
+            for address in &mut watched.cluster.addresses {
+                let shown = self.facts.addresses.get(&address.id).and_then(|shown| shown.association.as_ref());
+                address.holder = shown.and_then(|at| at.instance.clone()).map_or(Holder::Nobody, Holder::Node);
             }
+            watched.dirty = true;
+            self.timers.insert((now, name.clone()));
         }
         self.restless.retain(|name| self.clusters.contains_key(name));
         self.looks.want_alarms(alarms, now);
@@ -631,7 +635,7 @@ impl Watch {
             for id in open {
                 let moving = watched.moving.get(&id);
                 if moving.is_some_and(|moving| !matches!(moving.phase, Phase::Waiting { .. })) {
-                    watched.in_doubt.insert(id.clone());
+                    self.in_doubt.insert(id.clone());
                 }
                 let error = moving.and_then(|moving| moving.error.clone());
                 let why = self.ended_by();

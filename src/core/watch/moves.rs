@@ -76,6 +76,7 @@ impl Watch {
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         let memory = watched.memory.get(id);
         let before = address.and_then(|address| remembered(address, memory));
+        let shown = address.and_then(|address| address.state.clone());
         // Another invocation has made the same move at the same time, and recorded it: it counts once.
         let recorded = before.filter(|state| {
             let alike = state.holder == plan.to && plan.why != Why::Manual && moving.last_recorded != Some(state.since);
@@ -85,7 +86,6 @@ impl Watch {
             alike && (same || since) && state.since.since(now) < decide::SETTLING
         });
         if let Some(state) = recorded.cloned() {
-            let shown = address.and_then(|address| address.state.clone());
             let memory = watched.memory.entry(id.clone()).or_default();
             memory.made(state, shown.as_ref());
             memory.order = None;
@@ -115,7 +115,6 @@ impl Watch {
             why: plan.why.as_str().to_owned(),
             moves,
         };
-        let shown = address.and_then(|address| address.state.clone());
         let memory = watched.memory.entry(id.clone()).or_default();
         memory.made(State { since: now, ..state.clone() }, shown.as_ref());
         memory.order = None;

@@ -818,7 +818,7 @@ fn an_address_that_leaves_the_cluster_is_not_waited_for() {
     let second = scene.address(1);
     scene.after(1_000, move |scene| scene.untag(&second, "cluster"));
     let told = scene.sweep();
-    assert!(told.ended_ms < told.began_ms + 10_000, "after {} ms", told.ended_ms - told.began_ms);
+    assert!((1_000..10_000).contains(&told.took_ms()), "after {} ms", told.took_ms());
 }
 
 /// Rule 1: a node that its status checks' answer leaves out is stopping: what was announced of it stands until its state was read.
@@ -829,7 +829,8 @@ fn rule_1_a_leaving_node_that_has_no_status_any_more_is_no_candidate() {
     scene.refuse(A);
     // Status checks are read every 30 s, beside the nodes, and answered before them.
     scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 500, max_ms: 500 }).on(Api::DescribeInstances));
-    scene.after(28_000, |scene| scene.stop_node(B));
+    // After a probe of it has passed, before the next.
+    scene.after(29_800, |scene| scene.stop_node(B));
     let told = scene.watch(40);
     scene.ends(&told, "stay no-candidate", "A");
     scene.unmoved();
@@ -877,6 +878,9 @@ fn rule_7_a_holder_that_one_reading_leaves_out_is_not_evicted() {
 fn rule_7_a_holder_without_its_tag_that_cannot_be_read_hides_no_other() {
     let mut scene = Scene::seasoned(2, 3);
     scene.by_hand(1, Some(B));
+    for address in 0..2 {
+        scene.tag_address(address, "check", "ec2");
+    }
     scene.remember(0, A, None, "no-holder", 600);
     scene.remember(1, B, None, "no-holder", 600);
     for n in [A, B] {

@@ -80,7 +80,7 @@ fn sixty_without_their_holders() -> (Scene, Vec<(Id, Id, Id)>) {
 /// And to the moment: 50 at once, then one every 200 ms, though nothing else happens meanwhile.
 #[test]
 fn moves_go_at_the_pace_that_aws_allows() {
-    let (mut scene, all) = sixty_without_their_holders();
+    let (mut scene, _) = sixty_without_their_holders();
     let told = scene.sweep();
     let calls_ms = scene.calls_to(Api::AssociateAddress, &told);
     let after_ms = |n: usize| calls_ms[n] - calls_ms[0];

@@ -113,12 +113,17 @@ fn a_rescue_waits_a_second_for_another_try() {
 /// A watch that can observe no more does not hide what it was doing: a move that was sent may have been made.
 #[test]
 fn a_watch_that_sees_no_more_tells_of_the_move_that_it_has_sent() {
-    for (code, open) in [
+    for (code, blind, open) in [
         (
             "InternalError",
+            "EC2 could not be observed for web",
             "web: 203.0.113.1 may have been moved to web-2 (i-00000000000000002) from web-1 (i-00000000000000001): ",
         ),
-        ("UnauthorizedOperation", "web: NOT moved: EC2 refused to be read before the move could be sent"),
+        (
+            "UnauthorizedOperation",
+            "EC2 does not let eipwatch observe",
+            "web: NOT moved: EC2 refused to be read before the move could be sent",
+        ),
     ] {
         let mut scene = Scene::pair();
         scene.world.time_limit_ms = 30_000;
@@ -128,7 +133,7 @@ fn a_watch_that_sees_no_more_tells_of_the_move_that_it_has_sent() {
         scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::AssociateAddress));
         let told = scene.watch(20);
         let error = told.report.error.as_deref().unwrap_or_default();
-        assert!(error.contains(code) && error.contains("bserve"), "{error}");
+        assert!(error.contains(code) && error.contains(blind), "{error}");
         assert!(error.contains(open), "{error}");
     }
 }
@@ -148,6 +153,7 @@ fn a_move_stays_open_until_ec2_can_be_asked_what_came_of_it() {
     assert!(scene.address_tag(0, "state").contains("why=holder-unhealthy"), "{}", scene.address_tag(0, "state"));
     let address = told.address(0);
     assert_eq!(address.moves.iter().map(|made| made.ok).collect::<Vec<_>>(), [true]);
+    assert!(scene.moved_after_ms(&told) < 2_000, "it was sent before that");
 }
 
 /// Who has moved it meanwhile is found once EC2 can be asked again: that is no failure.
