@@ -338,7 +338,7 @@ impl Watched {
                 read_at: read_at(id),
                 answered_at: around.looks.node_answered(id, around.facts),
                 alarms: &around.facts.alarms,
-                alarms_told: &around.looks.alarms_told,
+                alarms_told: &around.looks.alarm_names.told,
                 gone_event: memory.gone_event,
                 holder,
                 own_checks: node.checks.as_ref() != self.cluster.checks.as_slice(),
@@ -454,7 +454,7 @@ impl Watched {
         let denied = |routine: &Routine| routine.error.as_ref().is_some_and(is_hopeless);
         let statuses_from = (!denied(&looks.status)).then(|| looks.status.asked.unwrap_or_default());
         let alarms = self.cluster.nodes.values().flat_map(|node| node.checks.iter()).filter_map(|check| match check {
-            Check::Alarm(name) => Some(looks.alarms_told.get(name.as_ref()).copied().flatten()),
+            Check::Alarm(name) => Some(looks.alarm_names.told(name.as_ref())),
             _ => None,
         });
         let told: Vec<Option<Time>> = alarms.collect();

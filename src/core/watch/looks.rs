@@ -109,6 +109,78 @@ impl Routine {
     }
 }
 
+/// Things that are asked for by name, in parts that one call takes.
+#[derive(Clone, Debug)]
+pub struct Named<T> {
+    /// Those to be asked for.
+    pub names: BTreeSet<T>,
+    /// What is left of them in this round; the last part is next.
+    parts: Vec<Vec<T>>,
+    /// When what was last told of each was asked for; `None`: it was given up.
+    pub told: BTreeMap<T, Option<Time>>,
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Named<T> {
+        Named { names: BTreeSet::new(), parts: Vec::new(), told: BTreeMap::new() }
+    }
+}
+
+impl<T: Clone + Ord> Named<T> {
+    /// Names them anew; new ones are asked for at once.
+    fn want(&mut self, names: BTreeSet<T>, routine: &mut Routine, now: Time) {
+        if !names.is_subset(&self.names) {
+            routine.want(now);
+        }
+        if names.is_empty() {
+            routine.due = None;
+            if !routine.busy() {
+                self.parts.clear();
+            }
+        }
+        self.told.retain(|name, _| names.contains(name));
+        self.names = names;
+    }
+
+    /// The part that is next, in a new round if there is none left.
+    fn next(&mut self) -> Option<Vec<T>> {
+        if self.parts.is_empty() {
+            let all: Vec<T> = self.names.iter().cloned().collect();
+            self.parts = all.chunks(MAX_IDS).map(<[T]>::to_vec).collect();
+        }
+        self.parts.last().cloned()
+    }
+
+    /// Takes out the part that was asked for.
+    fn take(&mut self) -> Vec<T> {
+        self.parts.pop().unwrap_or_default()
+    }
+
+    fn tell(&mut self, part: Vec<T>, at: Option<Time>) {
+        let names = &self.names;
+        self.told.extend(part.into_iter().filter(|name| names.contains(name)).map(|name| (name, at)));
+    }
+
+    fn give_up_untold(&mut self) {
+        for name in &self.names {
+            self.told.entry(name.clone()).or_default();
+        }
+    }
+
+    /// When what was last told of one was asked for.
+    pub fn told<Q: Ord + ?Sized>(&self, name: &Q) -> Option<Time>
+    where
+        T: std::borrow::Borrow<Q>,
+    {
+        self.told.get(name).copied().flatten()
+    }
+
+    /// Whether something is left to be asked at once: of this round, or because it came up meanwhile.
+    fn more(&self) -> bool {
+        !self.parts.is_empty() || self.names.iter().any(|name| !self.told.contains_key(name))
+    }
+}
+
 /// What is left when DescribeInstances fails: ids by DescribeTags, then by id, halving what fails.
 #[derive(Clone, Debug)]
 enum Search {
@@ -143,19 +215,9 @@ pub struct Looks {
     searching: bool,
     status_by_id: bool,
     /// Holders without a cluster tag, to be asked for by id.
-    pub stray_ids: BTreeSet<InstanceId>,
-    /// Those of this round, what is left of them in parts of one call, the last is next, and when the first was asked for.
-    stray_round: BTreeSet<InstanceId>,
-    stray_chunks: Vec<Vec<InstanceId>>,
-    strays_from: Option<Time>,
-    /// Those of the last whole round.
-    strays_told: BTreeSet<InstanceId>,
+    pub stray_ids: Named<InstanceId>,
     /// Alarms that checks name.
-    pub alarm_names: BTreeSet<String>,
-    /// What is left to be read of them in this round, in parts of one call; the last is next.
-    alarm_chunks: Vec<Vec<String>>,
-    /// When what was last told of them was asked for; `None`: they were given up before anything was told.
-    pub alarms_told: BTreeMap<String, Option<Time>>,
+    pub alarm_names: Named<String>,
     interface_ids: BTreeSet<InterfaceId>,
     repeat: bool,
     urgent: bool,
@@ -190,14 +252,8 @@ impl Looks {
             search: None,
             searching: false,
             status_by_id: false,
-            stray_ids: BTreeSet::new(),
-            stray_round: BTreeSet::new(),
-            stray_chunks: Vec::new(),
-            strays_from: None,
-            strays_told: BTreeSet::new(),
-            alarm_names: BTreeSet::new(),
-            alarm_chunks: Vec::new(),
-            alarms_told: BTreeMap::new(),
+            stray_ids: Named::default(),
+            alarm_names: Named::default(),
             interface_ids: BTreeSet::new(),
             repeat,
             urgent: false,
@@ -253,20 +309,11 @@ impl Looks {
 
     /// Names the alarms to be read; new ones are read at once.
     pub fn want_alarms(&mut self, names: BTreeSet<String>, now: Time) {
-        if !names.is_subset(&self.alarm_names) {
-            self.alarms.want(now);
-        }
-        if names.is_empty() {
-            self.alarms.due = None;
-        }
-        self.alarms_told.retain(|name, _| names.contains(name));
+        self.alarm_names.want(names, &mut self.alarms, now);
         if self.alarms.given_up {
             // They are not waited for, as little as the others.
-            for name in &names {
-                self.alarms_told.entry(name.clone()).or_default();
-            }
+            self.alarm_names.give_up_untold();
         }
-        self.alarm_names = names;
     }
 
     /// Has all that tells of nodes asked for at `at` or later, where it has not been. What was given up is tried again at its own pace,
@@ -282,22 +329,13 @@ impl Looks {
 
     /// Names the holders to be read by id; new ones are read at once.
     pub fn want_strays(&mut self, ids: BTreeSet<InstanceId>, now: Time) {
-        if !ids.is_subset(&self.stray_ids) {
-            self.strays.want(now);
-        }
-        if ids.is_empty() {
-            self.strays.due = None;
-            if !self.strays.busy() {
-                self.stray_chunks.clear();
-            }
-        }
-        self.stray_ids = ids;
+        self.stray_ids.want(ids, &mut self.strays, now);
     }
 
     /// Of when what EC2 last told of a node is, whether it showed it or not: a holder that is no member is asked for by id, as long as that
     /// can be had.
     pub fn node_answered(&self, id: &InstanceId, facts: &Facts) -> Option<Time> {
-        if self.by_id(id) { self.strays.asked.filter(|_| self.strays_told.contains(id)) } else { facts.instances_at }
+        if self.by_id(id) { self.stray_ids.told(id) } else { facts.instances_at }
     }
 
     /// Asks for a node again no later than `at`.
@@ -310,7 +348,7 @@ impl Looks {
     }
 
     fn by_id(&self, id: &InstanceId) -> bool {
-        self.stray_ids.contains(id) && !self.strays.given_up
+        self.stray_ids.names.contains(id) && self.stray_ids.told.get(id) != Some(&None)
     }
 
     /// While an address is about to move, failed reads are tried again sooner.
@@ -368,27 +406,19 @@ impl Looks {
             let ids = if self.status_by_id && running.len() <= MAX_IDS { running } else { Vec::new() };
             ask(&mut self.status, Look::Status(ids), &mut asks);
         }
-        if due(&self.alarms) && !self.alarm_names.is_empty() {
-            if self.alarm_chunks.is_empty() {
-                self.alarm_chunks = parts(&self.alarm_names);
-            }
-            if let Some(chunk) = self.alarm_chunks.last() {
-                ask(&mut self.alarms, Look::Alarms(chunk.clone()), &mut asks);
-            }
+        if due(&self.alarms)
+            && let Some(names) = self.alarm_names.next()
+        {
+            ask(&mut self.alarms, Look::Alarms(names), &mut asks);
         }
         if due(&self.interfaces) {
             let ids: Vec<InterfaceId> = self.interface_ids.iter().take(MAX_IDS).cloned().collect();
             ask(&mut self.interfaces, Look::Interfaces(ids), &mut asks);
         }
-        if due(&self.strays) && !self.stray_ids.is_empty() {
-            if self.stray_chunks.is_empty() {
-                self.stray_round = self.stray_ids.clone();
-                self.stray_chunks = parts(&self.stray_ids);
-                self.strays_from = Some(now);
-            }
-            if let Some(ids) = self.stray_chunks.last() {
-                ask(&mut self.strays, Look::InstancesById(ids.clone()), &mut asks);
-            }
+        if due(&self.strays)
+            && let Some(ids) = self.stray_ids.next()
+        {
+            ask(&mut self.strays, Look::InstancesById(ids), &mut asks);
         }
         if let Some(Search::Ids { todo, in_flight, calls, .. }) = &mut self.search {
             while in_flight.len() < MAX_BISECT_AT_ONCE
@@ -468,7 +498,7 @@ impl Looks {
 
     /// Takes in one part of the alarms: it tells of no other.
     fn take_alarms(&mut self, asked: Time, answer: Result<Seen, CloudError>, facts: &mut Facts, now: Time) -> Outcome {
-        let part = self.alarm_chunks.pop().unwrap_or_default();
+        let part = self.alarm_names.take();
         let ok = answer.is_ok();
         if ok {
             // What an answer leaves out is no more.
@@ -479,24 +509,21 @@ impl Looks {
         let pace = (self.repeat.then_some(ALARMS_EVERY), GIVEN_UP_FOR);
         let outcome = optional(&mut self.alarms, answer, asked, facts, now, pace);
         if ok {
-            self.alarms_told.extend(part.into_iter().map(|name| (name, Some(asked))));
-            // Names that came up meanwhile are in no part.
-            let untold = self.alarm_names.iter().any(|name| !self.alarms_told.contains_key(name));
-            if untold || !self.alarm_chunks.is_empty() {
+            self.alarm_names.tell(part, Some(asked));
+            if self.alarm_names.more() {
                 self.alarms.want(now);
             }
         } else if self.alarms.given_up {
-            for name in &self.alarm_names {
-                self.alarms_told.entry(name.clone()).or_default();
-            }
-            // A watch goes on with the other parts, and the next round has all again: one that always fails must not hide the others.
+            // What was told of them before counts on. A watch goes on with the other parts, and the next round has all again: one that
+            // always fails must not hide the others.
+            self.alarm_names.give_up_untold();
         } else {
-            self.alarm_chunks.push(part);
+            self.alarm_names.parts.push(part);
         }
         // All that is known of alarms is as old as the oldest of it.
-        let told = self.alarm_names.iter().map(|name| self.alarms_told.get(name).copied().flatten());
+        let told = self.alarm_names.names.iter().map(|name| self.alarm_names.told(name));
         self.alarms.asked = told.min().flatten();
-        if self.alarm_names.is_empty() {
+        if self.alarm_names.names.is_empty() {
             self.alarms.due = None;
         }
         outcome
@@ -504,30 +531,22 @@ impl Looks {
 
     /// Takes in one part of the holders that are asked for by id.
     fn take_strays(&mut self, asked: Time, answer: Result<Seen, CloudError>, facts: &mut Facts, now: Time) -> Outcome {
-        let (ok, before) = (answer.is_ok(), self.strays.asked);
+        let part = self.stray_ids.take();
+        let failure = answer.as_ref().err().map(|error| error.failure);
         let outcome = optional(&mut self.strays, answer, asked, facts, now, (None, BACKOFF_MAX_URGENT));
-        if ok {
-            self.stray_chunks.pop();
-            self.strays.asked = before;
-        } else if self.strays.given_up
-            && let Some(part) = self.stray_chunks.pop()
-            && part.len() > 1
-        {
-            // One of them is at fault: each for itself.
-            self.stray_chunks.extend(part.into_iter().map(|id| vec![id]));
-        }
-        if !self.stray_chunks.is_empty() {
-            self.strays.want(now);
-        } else if ok {
-            // All that is known of them is as old as the first part.
-            self.strays.asked = self.strays_from;
-            self.strays_told = std::mem::take(&mut self.stray_round);
-            if !self.stray_ids.is_subset(&self.strays_told) {
-                // Those came up meanwhile.
-                self.strays.want(now);
+        match failure {
+            None => self.stray_ids.tell(part, Some(asked)),
+            Some(_) if !self.strays.given_up => self.stray_ids.parts.push(part),
+            Some(failure) if part.len() == 1 || matches!(failure, Failure::NotPermitted | Failure::Throttled) => {
+                self.stray_ids.tell(part, None);
             }
+            // One of them is at fault: each for itself.
+            Some(_) => self.stray_ids.parts.extend(part.into_iter().map(|id| vec![id])),
         }
-        if self.stray_ids.is_empty() {
+        if self.stray_ids.more() {
+            self.strays.want(now);
+        }
+        if self.stray_ids.names.is_empty() {
             self.strays.due = None;
         }
         outcome
@@ -544,7 +563,7 @@ impl Looks {
     ) -> (Outcome, Option<(u64, Look)>) {
         match answer {
             Ok(Seen::Instances(list)) => {
-                facts.take_instances(list, &self.stray_ids, now);
+                facts.take_instances(list, &self.stray_ids.names, now);
                 self.searching = false;
                 self.finish_round(asked, now);
                 (Outcome::Facts, None)
@@ -575,7 +594,7 @@ impl Looks {
         if self.repeat {
             self.instances.want(asked + ROUND);
         }
-        if !self.stray_ids.is_empty() {
+        if !self.stray_ids.names.is_empty() {
             self.strays.want(now);
         }
     }
@@ -646,7 +665,7 @@ impl Looks {
         }
         // A holder that is asked for by id may have been meanwhile.
         let newer = |facts: &Facts, id: &InstanceId, at: Time| facts.seen_at(id).is_some_and(|seen| seen > at);
-        facts.instances.retain(|id, _| tags.contains_key(id) || self.stray_ids.contains(id));
+        facts.instances.retain(|id, _| tags.contains_key(id) || self.stray_ids.names.contains(id));
         let described: BTreeSet<InstanceId> = found.iter().map(|(instance, _)| instance.id.clone()).collect();
         for (id, seen) in tags {
             if !described.contains(&id) && !newer(facts, &id, tags_at) {
@@ -668,12 +687,6 @@ impl Looks {
         }
         Some(Outcome::Searched)
     }
-}
-
-/// In parts that one call takes.
-fn parts<T: Clone>(all: &BTreeSet<T>) -> Vec<Vec<T>> {
-    let all: Vec<T> = all.iter().cloned().collect();
-    all.chunks(MAX_IDS).map(<[T]>::to_vec).collect()
 }
 
 fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Duration) -> Outcome {
