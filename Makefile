@@ -9,12 +9,12 @@ help: ## Say what there is
 demo: ## See an address move, on this machine: no AWS, no Python
 	cargo run --locked --profile demo --no-default-features --bin eipwatch -- demo
 
-test: .venv/installed ## Run every check and test; the first time, the AWS SDK takes a quarter of an hour
+test: .venv/installed ## Run every check and test; the first time 20 to 30 minutes, for the AWS SDK
 	@echo '== 1 of 4: dependencies'
 	tests/tools/dependencies.sh
 	@echo '== 2 of 4: formatting and clippy; the first time, this compiles the AWS SDK'
 	tests/tools/lint.sh
-	@echo '== 3 of 4: all tests; the simulation takes a minute'
+	@echo '== 3 of 4: all tests; about five minutes'
 	RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --locked
 	@echo '== 4 of 4: documentation'
 	RUSTDOCFLAGS='--deny warnings' cargo doc --locked --no-default-features --no-deps

@@ -11,7 +11,7 @@ cargo clippy --locked --no-default-features --all-targets -- --deny warnings
 # these warnings into errors by itself.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-echo 'Now the same over the AWS SDK, and what the tests need; the first time some ten minutes'
+echo 'Now the same over the AWS SDK, and what the tests need; the first time ten to twenty minutes'
 { RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --locked --no-run 2>&1 && echo 'lint: compiled'; } | tee "$log" >&2
 grep -q '^lint: compiled$' "$log" || exit 1
 if grep -q '^warning' "$log"; then
