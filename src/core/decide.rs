@@ -827,7 +827,8 @@ impl<'a> Asked<'a> {
             let policy = &self.question.cluster.policy;
             let now = self.question.now;
             let steady = |id: &InstanceId| self.question.since.get(id).map_or(now, |since| since.steady);
-            let ready_at = (steady(holder).max(steady(&one.node.id)) + policy.stable).min(brake.until);
+            let steady = steady(holder).max(steady(&one.node.id));
+            let ready_at = (steady + policy.stable).min(brake.until);
             if now < ready_at {
                 let text = format!(
                     "{text}, and KEEPS it for now: {}. It moves once {} has failed and {} has passed for {} without a break, or enough of these moves are older than {}: at {ready_at} at the earliest. To move it now: eipwatch move --address {}.",
@@ -841,7 +842,7 @@ impl<'a> Asked<'a> {
                 return Ruling { again_at: Some(ready_at), ..self.blocked(Why::MaxMoves, text, rated) };
             }
             // Watches that have waited for the same moment must not choose by what each read long before it.
-            let waited = ready_at == brake.until || !policy.stable.is_zero();
+            let waited = ready_at > steady;
             if waited && now.since(ready_at) < READ_AFTER_WAIT && self.question.readable_from < ready_at {
                 let text = format!(
                     "{text}; {}, but that holds it back no longer: the nodes are read once more, and it moves if that shows the same.",

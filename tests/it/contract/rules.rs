@@ -922,6 +922,26 @@ fn rule_5_a_move_that_was_held_back_is_decided_on_a_new_reading() {
     }
 }
 
+/// Rule 5: what fails once the brake has ended has been held back by nothing, and waits for no reading.
+#[test]
+fn rule_5_what_fails_after_the_brake_s_end_waits_for_nothing() {
+    let mut scene = Scene::pair();
+    scene.by_hand(0, Some(B));
+    scene.tag_address(0, "policy", "max_moves=1 window=60s stable=10m");
+    scene.season();
+    let (a, b, since) = (scene.node(A), scene.node(B), scene.time_in(-40));
+    scene.tag_address(0, "state", &format!("holder={b} since={since} from={a} why=holder-unhealthy moves={since}"));
+    let from_ms = scene.epoch_ms() + 1_000;
+    let unread = Rule::error("InternalError").on(Api::DescribeInstanceStatus);
+    scene.ec2.faults_mut().push(unread.between(from_ms, u64::MAX));
+    // The brake ends after 20 s; three probes in a row fail until 20.5 s or a little later.
+    scene.after(19_100, |scene| scene.refuse(B));
+    let told = scene.watch(25);
+    assert_eq!(scene.been(), [Some(B), Some(A)], "{}", told.text());
+    let moved_ms = scene.moved_after_ms(&told);
+    assert!((20_000..22_500).contains(&moved_ms), "after {moved_ms} ms");
+}
+
 /// Rule 8: a last resort is read again before it is sent: who has it meanwhile keeps it.
 #[test]
 fn rule_8_a_last_resort_takes_the_address_from_nobody() {
