@@ -80,7 +80,7 @@ pub const KINDS: [&str; 63] = [
     "zone-down",
 ];
 
-/// The most instances that a life launches.
+/// With so many instances none is ended any more; what was announced before is kept.
 const MAX_LAUNCHED: usize = 60;
 
 /// Whether a fault befalls all clusters at once.
@@ -215,6 +215,8 @@ impl Chaos {
         let now_ms = self.world.now_ms();
         let now_abs = self.now_abs();
         match kind {
+            // Each of them is replaced.
+            "terminate" | "spot" | "lifecycle" if self.world.nodes.len() >= MAX_LAUNCHED => false,
             "crash" => self.broken(Behaviour::Refuse),
             "hang" => self.broken(Behaviour::Hang),
             "silent" => self.broken(Behaviour::Silent),
@@ -670,7 +672,7 @@ impl Chaos {
 
     fn terminate(&mut self, node: &Id) {
         let now_ms = self.now_abs();
-        if self.world.nodes.len() < MAX_LAUNCHED && self.world.ec2.terminate_instance(node, now_ms) {
+        if self.world.ec2.terminate_instance(node, now_ms) {
             self.announced.remove(node);
             let in_ms = self.rng.u64(5_000..40_000);
             self.later(in_ms, Undo::Replace);
