@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{AllocationId, InstanceId, InstanceState, InterfaceId};
+use super::model::{AllocationId, CloudError, InstanceId, InstanceState, InterfaceId};
 use super::snapshot::{Cluster, ClusterAddress, Holder, Node, Slot, Taken};
 use super::tags::{AddressMode, NodeMode, State, Verdict};
 use super::time::{Time, duration_text};
@@ -28,6 +28,8 @@ pub const SETTLING: Duration = Duration::from_secs(30);
 pub const LAST_RESORT_AFTER: Duration = Duration::from_secs(5);
 /// How long a move that has waited for the brake waits, at its end, for its nodes to be read once more.
 pub const READ_AFTER_WAIT: Duration = Duration::from_secs(3);
+/// How long before a move that nothing is urgent about nodes must have been asked for.
+pub const NODES_BEFORE_CHOICE: Duration = Duration::from_secs(12);
 /// How far apart an interface must be seen attached to nothing before its address is free for rescue.
 pub const LOOSE_FOR: Duration = Duration::from_secs(10);
 
@@ -174,7 +176,8 @@ pub struct Decision {
 pub struct AddressMemory {
     /// The state as this invocation last made or adopted it; newer than the tag's until the tag is written.
     pub state: Option<State>,
-    /// Those of the same second that were known when that was made: times in tags are whole seconds, and any other of its second is newer.
+    /// Those of the same second or, edited by somebody, of a later one that were known when that was made: times in tags are whole
+    /// seconds, and any other of its second is newer.
     pub earlier: Vec<State>,
     /// The node that held it when this invocation first saw it, where no state said so.
     pub first_holder: Option<InstanceId>,
@@ -197,14 +200,18 @@ impl AddressMemory {
     pub fn made(&mut self, state: State, shown: Option<&State>) {
         let second = state.since.whole_second();
         self.earlier.extend(self.state.take().into_iter().chain(shown.cloned()));
-        self.earlier.retain(|earlier| earlier.since.whole_second() == second);
+        self.earlier.retain(|earlier| earlier.since.whole_second() >= second);
         self.state = Some(state);
     }
 
     /// Whether this tag was known when the state in memory was made.
     fn is_earlier(&self, tag: &State) -> bool {
         // How many moves they name may differ: the tag keeps fewer.
-        self.earlier.iter().any(|earlier| earlier.holder == tag.holder && earlier.from == tag.from)
+        let alike = |earlier: &State| {
+            let same = earlier.since.whole_second() == tag.since.whole_second();
+            same && earlier.holder == tag.holder && earlier.from == tag.from
+        };
+        self.earlier.iter().any(alike)
     }
 
     /// Since when this interface is known to be attached to nothing.
@@ -248,6 +255,10 @@ pub struct Question<'a> {
     pub facts_from: Time,
     /// The same without what EC2 or CloudWatch does not let be read any more: that is not waited for without end.
     pub readable_from: Time,
+    /// When the nodes were asked for that are known.
+    pub nodes_from: Time,
+    /// Why interfaces may not be read, if so.
+    pub unreadable: Option<&'a CloudError>,
     /// `EIPWATCH_MODE=manual`.
     pub manual: bool,
     /// The present.
@@ -294,8 +305,8 @@ pub fn remembered<'a>(address: &'a ClusterAddress, memory: Option<&'a AddressMem
     match (own, &address.state) {
         (Some((own, memory)), Some(tag)) => {
             let same_second = tag.since == own.since.whole_second();
-            let overtaken = same_second && tag.holder != own.holder && !memory.is_earlier(tag);
-            Some(if tag.since > own.since || overtaken { tag } else { own })
+            let newer = tag.since > own.since || same_second && tag.holder != own.holder;
+            Some(if newer && !memory.is_earlier(tag) { tag } else { own })
         }
         (Some((own, _)), None) => Some(own),
         (None, tag) => tag.as_ref(),
@@ -304,14 +315,16 @@ pub fn remembered<'a>(address: &'a ClusterAddress, memory: Option<&'a AddressMem
 
 /// Whether a read that shows `shown` is older than the last move.
 pub fn is_stale(shown: &Holder, state: Option<&State>, now: Time) -> bool {
-    state.is_some_and(|state| {
-        now.since(state.since) < SETTLING
-            // A time to come was not written by us.
-            && state.since.since(now) < SETTLING
-            && state.from.is_some()
-            && shown.instance() == state.from.as_ref()
-            && shown.instance() != Some(&state.holder)
-    })
+    state.is_some_and(|state| state.from.is_some() && may_have_moved(shown, state, now))
+}
+
+/// Whether a read that shows `shown` may be older than the last move: that of an address that nobody held may have been undone as well.
+fn may_have_moved(shown: &Holder, state: &State, now: Time) -> bool {
+    now.since(state.since) < SETTLING
+        // A time to come was not written by us.
+        && state.since.since(now) < SETTLING
+        && shown.instance() == state.from.as_ref()
+        && shown.instance() != Some(&state.holder)
 }
 
 /// When the address was last moved, as far as that is remembered. A time to come was not written by us.
@@ -322,12 +335,20 @@ fn last_move(state: Option<&State>, now: Time) -> Option<Time> {
 /// Decides for all addresses of a cluster, in order of allocation id, each taking its private address from those left.
 pub fn decide(question: Question<'_>) -> Vec<Ruling> {
     let mut held: BTreeMap<&InstanceId, usize> = BTreeMap::new();
+    let mut taken = question.taken.clone();
     for address in &question.cluster.addresses {
         if let Some(id) = address.holder.instance() {
             *held.entry(id).or_default() += 1;
         }
+        let state = remembered(address, question.memory.get(&address.id));
+        if let Some(state) = state.filter(|state| may_have_moved(&address.holder, state, question.now))
+            && let Some(node) = question.cluster.nodes.get(&state.holder)
+            && let Ok(slot) = node.slot_for(&address.id, &taken)
+        {
+            // Whoever moved it there has chosen so, too.
+            taken.give(slot, address.id.clone());
+        }
     }
-    let mut taken = question.taken.clone();
     let mut rulings = Vec::with_capacity(question.cluster.addresses.len());
     for address in &question.cluster.addresses {
         let ruling = Asked { question, address, held: &held, taken: &taken }.rule();
@@ -622,6 +643,12 @@ impl<'a> Asked<'a> {
             }
             (None, Holder::Unclear(interface)) => {
                 let rated = self.rated(None);
+                if let Some(why) = self.question.unreadable {
+                    let text = format!(
+                        "{ip} sits on interface {interface}, which belongs to no instance; what it is may not be read ({why}): it is left alone. The role needs ec2:DescribeNetworkInterfaces."
+                    );
+                    return self.stay(Why::Outsider, text, &rated);
+                }
                 let text = format!(
                     "{ip} sits on interface {interface}, which belongs to no instance; what it is has not been read yet."
                 );
@@ -653,7 +680,22 @@ impl<'a> Asked<'a> {
         let drained = node.is_some_and(|node| node.mode == NodeMode::Drain);
         let may_be_old = finding.leaving.is_some() || drained || finding.by_reading;
         let before_the_move = self.shown_from(state).filter(|at| may_be_old && self.question.facts_from < *at);
-        let mut ruling = if finding.verdict == Verdict::Gone {
+        let went_before = node.is_some_and(|node| node.state.is_some_and(InstanceState::is_gone))
+            && self.shown_from(state).is_some_and(|at| self.question.nodes_from < at);
+        let mut ruling = if let Some(at) =
+            self.shown_from(state).filter(|at| went_before && now < *at + LAST_RESORT_AFTER)
+        {
+            let text = format!(
+                "{ip} came to {who} only now, and {who} was gone before that: it is read once more, until {} at the latest.",
+                at + LAST_RESORT_AFTER
+            );
+            Ruling {
+                pending: true,
+                reading_wanted: Some(at),
+                again_at: Some(at + LAST_RESORT_AFTER),
+                ..self.stay(Why::Settling, text, &rated)
+            }
+        } else if finding.verdict == Verdict::Gone {
             let how = finding.evidence.first().map(|evidence| evidence.text.clone()).unwrap_or_default();
             self.rescue(Some(holder), Why::HolderGone, format!("{who}, which holds {ip}, is gone ({how})"), &rated)
         } else if node.is_some_and(|node| node.missing) {
@@ -680,6 +722,9 @@ impl<'a> Asked<'a> {
                 format!("{who}, which holds {ip}, is leaving ({}{until})", leaving.kind),
                 &rated,
             )
+        } else if drained && let Some(at) = self.nodes_too_old() {
+            // It can wait until EC2 answers, and may be called off.
+            Ruling { pending: true, reading_wanted: Some(at), ..self.keep(holder, finding, &who, state, &rated) }
         } else if drained {
             self.evict(holder, Why::HolderDraining, format!("{who}, which holds {ip}, is drained"), &rated)
         } else if finding.verdict == Verdict::Unhealthy {
@@ -698,18 +743,23 @@ impl<'a> Asked<'a> {
             // The stale read shows the previous holder. If that is where it should go, the next read will tell where it is.
             let back = ruling.plan.as_ref().is_some_and(|plan| Some(&plan.to) == shown.instance());
             if ruling.decision.kind == Kind::Stay || back {
-                let text = format!(
-                    "{ip} was moved to {} at {}. EC2 still shows it on {}: that is taken for an old answer, as EC2 lags after a move. If it still says so at {until}, it is believed.",
-                    self.label(&state.holder),
-                    state.since,
-                    shown.instance().map(|id| self.label(id)).unwrap_or_default()
-                );
-                ruling.decision = self.decision(Kind::Stay, Why::Settling, text, &rated);
+                ruling.decision = self.decision(Kind::Stay, Why::Settling, self.settling_text(state), &rated);
                 ruling.plan = None;
                 ruling.pending |= back;
             }
         }
         ruling
+    }
+
+    fn settling_text(&self, state: &State) -> String {
+        format!(
+            "{} was moved to {} at {}. EC2 still shows it on {}: that is taken for an old answer, as EC2 lags after a move. If it still says so at {}, it is believed.",
+            self.address.public_ip,
+            self.label(&state.holder),
+            state.since,
+            self.address.holder.instance().map(|id| self.label(id)).unwrap_or_default(),
+            state.since + SETTLING
+        )
     }
 
     /// The best candidate; `Err(true)`: a better one, or any at all, may appear within moments.
@@ -775,6 +825,9 @@ impl<'a> Asked<'a> {
                     "{text}, but no running node has a free private address for it. Give one a secondary private address, or disassociate an Elastic IP that it can spare."
                 );
                 self.blocked(Why::NoFreePrivateAddress, text, rated)
+            }
+            None if rated.iter().any(|one| one.node.state == Some(InstanceState::Running)) => {
+                self.stay(Why::NoCandidate, format!("{text}, and no other node that runs may take it."), rated)
             }
             None => {
                 self.stay(Why::NoCandidate, format!("{text}, and no other node of the cluster runs. Start one."), rated)
@@ -859,6 +912,12 @@ impl<'a> Asked<'a> {
         }
         let text = format!("{text}: it goes to {}, the best candidate.", self.label(&one.node.id));
         self.go(Some(holder), one.node, slot, Why::HolderUnhealthy, text, rated)
+    }
+
+    /// From when on nodes must have been read for a move that nothing is urgent about, if they have not been.
+    fn nodes_too_old(&self) -> Option<Time> {
+        let from = self.question.now - NODES_BEFORE_CHOICE;
+        (self.question.nodes_from < from).then_some(from)
     }
 
     /// From when on a reading of the nodes shows what the last move may have been made for. Times in tags are whole seconds.
@@ -956,6 +1015,9 @@ impl<'a> Asked<'a> {
         }
         let slot = one.slot.as_ref().ok()?.clone();
         let healthy_since = self.question.since.get(&one.node.id)?.verdict;
+        if let Some(at) = self.nodes_too_old() {
+            return Some(Ruling { reading_wanted: Some(at), ..stay.clone() });
+        }
         // What moved it may have been something about the preferred node.
         if let Some(at) = self.shown_from(state).filter(|at| self.question.readable_from < *at) {
             return Some(Ruling { reading_wanted: Some(at), ..stay.clone() });
@@ -980,6 +1042,16 @@ impl<'a> Asked<'a> {
 
     fn rule_order(&self, order: &Order) -> Ruling {
         let ip = self.address.public_ip;
+        let now = self.question.now;
+        let state = remembered(self.address, self.memory());
+        if let Some(state) = state.filter(|state| is_stale(&self.address.holder, Some(state), now))
+            && self.question.cluster.nodes.contains_key(&state.holder)
+        {
+            let rated = self.rated(Some(&state.holder));
+            let until = state.since + SETTLING;
+            let text = format!("{} Then the command is carried out.", self.settling_text(state));
+            return Ruling { pending: true, again_at: Some(until), ..self.stay(Why::Settling, text, &rated) };
+        }
         let holder = match &self.address.holder {
             // What is no instance needs the address for itself. From an instance outside the cluster a command may take it back.
             Holder::Outsider { instance: None, what } => {

@@ -5,6 +5,7 @@
 //! Architecture invariant: a verdict says how a node is, never what should happen. Nothing here knows of moves or modes.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ enum Standing {
 pub struct Probing {
     /// The target, if its address is known.
     target: Option<ProbeTarget>,
+    /// What is known was learnt of this address.
+    ip: Option<Ipv4Addr>,
     name: String,
     standing: Standing,
     /// Consecutive, since the last contrary result.
@@ -85,6 +88,7 @@ impl Probing {
         let standing = if remembered == Some(Verdict::Healthy) { Standing::Up } else { Standing::Unknown };
         Probing {
             target: None,
+            ip: None,
             name: check.to_string(),
             standing,
             passes: 0,
@@ -103,15 +107,17 @@ impl Probing {
 
     /// Aims at `target`. Another address is another service: what was learnt of the old one is dropped.
     pub fn aim(&mut self, target: Option<ProbeTarget>) {
-        let moved = match (&self.target, &target) {
-            (Some(old), Some(new)) => old.ip != new.ip,
-            _ => false,
-        };
-        if moved {
+        let ip = target.as_ref().map(|target| target.ip);
+        if self.ip.is_some_and(|old| ip.is_some_and(|new| new != old)) {
             let name = std::mem::take(&mut self.name);
             let longest_fails = self.longest_fails;
             *self = Probing { name, longest_fails, ..Probing::new(&Check::Heartbeat, None) };
         }
+        if ip.is_none() {
+            // The address may be another's by the time they are answered.
+            self.in_flight.clear();
+        }
+        self.ip = ip.or(self.ip);
         self.target = target;
     }
 
@@ -284,15 +290,20 @@ pub struct Pulse {
     pub seen: Time,
     /// Whether a number was seen to follow another.
     pub advanced: bool,
+    /// When the first reading was asked for that showed this number, and the last.
+    shown: (Time, Time),
+    /// The same of the number before: this one was written after that.
+    pub after: Time,
 }
 
 impl Pulse {
-    /// Takes in a reading.
-    pub fn read(before: Option<Pulse>, beat: &Heartbeat, now: Time) -> Pulse {
+    /// Takes in a reading, and when it was asked for.
+    pub fn read(before: Option<Pulse>, beat: &Heartbeat, asked: Time, now: Time) -> Pulse {
+        let new = Pulse { seq: beat.seq, seen: now, advanced: false, shown: (asked, asked), after: Time::default() };
         match before {
-            Some(pulse) if pulse.seq == beat.seq => pulse,
-            Some(_) => Pulse { seq: beat.seq, seen: now, advanced: true },
-            None => Pulse { seq: beat.seq, seen: now, advanced: false },
+            Some(pulse) if pulse.seq == beat.seq => Pulse { shown: (pulse.shown.0, asked), ..pulse },
+            Some(pulse) => Pulse { advanced: true, after: pulse.shown.1, ..new },
+            None => new,
         }
     }
 }
@@ -306,12 +317,14 @@ pub struct Case<'a> {
     pub probes: &'a BTreeMap<Check, Probing>,
     /// Its heartbeat as followed so far.
     pub pulse: Option<Pulse>,
-    /// When a peer's heartbeat last advanced.
+    /// When a peer's heartbeat was last seen to advance.
     pub peers_pulse: Option<Time>,
+    /// After when a peer's last one was written at the earliest.
+    pub peers_beat_after: Option<Time>,
     /// When the node was last read.
     pub read_at: Option<Time>,
-    /// When EC2 last answered the question that could show the node, whether it did or not.
-    pub answered_at: Option<Time>,
+    /// When EC2 was asked the question that could show the node and was answered last, whether that showed it or not.
+    pub asked_at: Option<Time>,
     /// CloudWatch's answers.
     pub alarms: &'a BTreeMap<String, Alarm>,
     /// Every alarm that it was asked about, also those that it does not know, and when; `None`: it was given up on before it told.
@@ -475,6 +488,8 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
         }
     }
 
+    // One that EC2 cannot describe is judged by its probes alone.
+    let failed = failed && (node.state.is_some() || by_probe);
     let verdict = if gone.is_some() {
         Verdict::Gone
     } else if node.missing {
@@ -541,20 +556,27 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     } else {
         // Nothing to compare with: its own time is taken if it is likely, but stops counting as soon as there is more.
         let likely = pulse.seen.since(beat.at).max(beat.at.since(pulse.seen)) <= deadtime;
-        if likely && still < deadtime {
+        if likely && node.in_this_life(beat.at) && still < deadtime {
             return say(Some(true), format!("number {} of {}", beat.seq, beat.at));
         }
         let again = pulse.seen + beat.every + SECOND_LOOK_AFTER;
-        if read_at < again {
-            // An answer that has come since without showing the node was the second look: a third would tell no more.
-            let due = case.answered_at.unwrap_or(read_at) < again;
+        // An answer that was asked for since and does not show the node was the second look: a third would tell no more.
+        let due = case.asked_at.unwrap_or(read_at) < again;
+        if due || read_at < again {
             let follows = if due { "a second look follows" } else { "EC2 does not show the node any more" };
             let text = format!("number {} of {}: {follows}", beat.seq, beat.at);
             return Beat { look_again: due.then_some(again), ..say(None, text) };
         }
     }
     let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));
-    if case.peers_pulse.is_some_and(|peer| peer > pulse.seen) && !has_probes {
+    // Where all have stopped at once, the last to have been written says nothing of those whose turn had not come.
+    let missed = pulse.shown.0 + beat.every;
+    let meanwhile = if still < deadtime {
+        case.peers_pulse.is_some_and(|seen| seen > pulse.seen)
+    } else {
+        case.peers_beat_after.is_some_and(|after| after >= missed)
+    };
+    if meanwhile && !has_probes {
         return say(Some(false), text);
     }
     let problem = Some(if has_probes {
@@ -680,6 +702,14 @@ mod tests {
         let evidence = probing.evidence(&Policy::default());
         assert_eq!((evidence.check.as_str(), evidence.ok), ("tcp:5060", None));
         assert_eq!(probing.longest_fails, 1, "of this invocation, wherever it was aimed");
+        // The same where for a while there was none; what was asked before is not answered by the new one.
+        probing.start(7, Time::from_millis(7_000));
+        ask(&mut probing, 8, &Answer::Connected);
+        probing.aim(None);
+        assert_eq!(probing.answer(7, &Answer::Connected, &Policy::default(), Time::from_millis(8_000)), None);
+        probing.aim(at(3));
+        assert!(!probing.passed);
+        assert_eq!(probing.evidence(&Policy::default()).ok, None);
     }
 
     #[test]

@@ -240,6 +240,8 @@ struct Chaos {
     /// Nodes that EC2 has scheduled an event for, and when it begins.
     booked: BTreeMap<Id, u64>,
     impaired: BTreeSet<Id>,
+    /// Nodes of which a command has said that nothing announced holds any more.
+    undrained: BTreeSet<Id>,
     faults: BTreeMap<&'static str, u64>,
     timeline: Vec<(u64, String)>,
     /// Broken rules that concern no single cluster.
@@ -318,6 +320,7 @@ impl Chaos {
             announced: BTreeSet::new(),
             booked: BTreeMap::new(),
             impaired: BTreeSet::new(),
+            undrained: BTreeSet::new(),
             faults: BTreeMap::new(),
             timeline: Vec::new(),
             violations: Vec::new(),

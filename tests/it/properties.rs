@@ -313,6 +313,8 @@ impl Given {
             taken: &Taken::new(&occupancy, None),
             facts_from: now(),
             readable_from: now(),
+            nodes_from: now(),
+            unreadable: None,
             manual: self.manual,
             now: now(),
         });

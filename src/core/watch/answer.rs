@@ -30,6 +30,7 @@ impl Watch {
             ("DescribeInstances", &self.looks.instances),
             ("DescribeInstanceStatus", &self.looks.status),
             ("DescribeAlarms", &self.looks.alarms),
+            ("DescribeNetworkInterfaces", &self.looks.interfaces),
         ] {
             if let Some(error) = &routine.error {
                 problems.push(format!("{what} failed: {error}"));
@@ -89,6 +90,13 @@ impl Watch {
         self.unmade(report, ordered, now).map_or_else(String::new, |unmade| format!(" {unmade}"))
     }
 
+    /// The mode that a command's force has left an address in, as a sentence that goes on.
+    fn forced_mode(&self, address: &AddressReport) -> Option<String> {
+        let forced = matches!(&self.command, Some(Command::Move { order, .. }) if order.force);
+        (forced && !self.settings.manual && address.mode.starts_with("manual"))
+            .then(|| format!("Its mode is {}: it does not fail over by itself until `eipwatch resume`", address.mode))
+    }
+
     /// A move that was decided on or asked for, and not made, of any address but one.
     fn unmade(&self, report: &Report, but: Option<&AllocationId>, now: Time) -> Option<String> {
         let mut failed = report.failed_moves();
@@ -102,12 +110,7 @@ impl Watch {
             let holder = address.holder.as_ref().filter(held);
             let holder = holder.map_or_else(String::new, |holder| format!(", EC2 still shows it on {}", label(holder)));
             let (name, ip, to) = (&cluster.cluster, address.public_ip, label(&failed.to));
-            let forced = matches!(&self.command, Some(Command::Move { order, .. }) if order.force);
-            let mode = if forced && !self.settings.manual && address.mode.starts_with("manual") {
-                format!(". Its mode is {}: it does not fail over by itself until `eipwatch resume`", address.mode)
-            } else {
-                String::new()
-            };
+            let mode = self.forced_mode(address).map_or_else(String::new, |mode| format!(". {mode}"));
             let what = if in_doubt { "may have been moved" } else { "was NOT moved" };
             let from = failed.from.as_ref().filter(|_| in_doubt);
             let from = from.map_or_else(String::new, |from| format!(" from {}", label(from)));
@@ -171,7 +174,11 @@ impl Watch {
             Command::Move { id: Some(id), .. } if self.in_doubt.contains(id) => {
                 "The move was sent, and may have been made: look before you type it again.".to_owned()
             }
-            Command::Move { .. } => format!("{}. {again}", self.not_done()),
+            Command::Move { id, .. } => {
+                let mode = ordered(id).and_then(|address| self.forced_mode(address));
+                let mode = mode.map_or_else(String::new, |mode| format!(" {mode}."));
+                format!("{}. {again}{mode}", self.not_done())
+            }
             // Whether it has put an end to an announcement is told by a health tag, which may not be written yet.
             Command::Mode { node, mode: NodeMode::Active, .. } => {
                 format!("Whether {node} is undrained is not known: look, and type it again if it is not.")

@@ -18,7 +18,7 @@ use crate::core::tags::{Check, Health, Keys, Leaving, State, Undrained, Verdict,
 use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
 
-use super::looks::{Looks, Routine, is_hopeless};
+use super::looks::{BACKOFF_MAX_URGENT, Looks, Routine, is_hopeless};
 use super::moving::Moving;
 
 /// How far apart two reads must show a holder that we did not choose before it is adopted: another invocation may be about to record it.
@@ -27,6 +27,8 @@ pub const ADOPT_AFTER: Duration = Duration::from_secs(3);
 pub const FRESH_WHEN_FAILING: Duration = Duration::from_millis(400);
 /// How long the first reading of status checks is waited for once everything else was read.
 pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);
+/// How long before its health tag is found to be wrong a node must have been read for that to be written.
+pub const READ_BEFORE_HEALTH: Duration = Duration::from_secs(1);
 /// How long a tag that could not be written is left alone.
 pub const TAG_LEFT_ALONE: Duration = Duration::from_secs(60);
 /// How old an announcement may be before it is only a hint: what it announced would have happened by then.
@@ -64,6 +66,8 @@ pub struct NodeMemory {
     /// Whether `undrain` has put an end to something: only that is worth remembering.
     overruled: bool,
     verdict: Option<Verdict>,
+    /// Since when its health tag says something else than it should.
+    differs_since: Option<Time>,
     recording: bool,
     left_alone_until: Option<Time>,
 }
@@ -286,8 +290,9 @@ impl Watched {
             memory.launched = node.launched.or(memory.launched);
             let runs = node.state == Some(InstanceState::Running);
             memory.running_since = if runs { memory.running_since.or(Some(appeared)) } else { None };
-            if let Some(beat) = &node.heartbeat {
-                memory.pulse = Some(Pulse::read(memory.pulse, beat, read_at(&node.id).unwrap_or(now)));
+            if let Some(beat) = node.heartbeat.as_ref().filter(|_| !node.missing) {
+                let asked = around.looks.node_asked(&node.id).unwrap_or(now);
+                memory.pulse = Some(Pulse::read(memory.pulse, beat, asked, read_at(&node.id).unwrap_or(now)));
             }
         }
         let statuses_asked = around.looks.status.asked;
@@ -295,12 +300,10 @@ impl Watched {
         let ids: Vec<InstanceId> = self.cluster.nodes.keys().cloned().collect();
         for id in &ids {
             let Some(node) = self.cluster.nodes.get(id) else { continue };
-            let peers_pulse = self
-                .nodes
-                .iter()
-                .filter(|(peer, memory)| *peer != id && memory.pulse.is_some_and(|pulse| pulse.advanced))
-                .filter_map(|(_, memory)| memory.pulse.map(|pulse| pulse.seen))
-                .max();
+            let peers = self.nodes.iter().filter(|(peer, _)| *peer != id).filter_map(|(_, memory)| memory.pulse);
+            let peers: Vec<Pulse> = peers.filter(|pulse| pulse.advanced).collect();
+            let peers_pulse = peers.iter().map(|pulse| pulse.seen).max();
+            let peers_beat_after = peers.iter().map(|pulse| pulse.after).max();
             let Some(memory) = self.nodes.get_mut(id) else { continue };
             // One that runs since later is in no answer yet.
             let since = memory.running_since.unwrap_or_default();
@@ -335,8 +338,9 @@ impl Watched {
                 probes: &memory.probes,
                 pulse: memory.pulse,
                 peers_pulse,
+                peers_beat_after,
                 read_at: read_at(id),
-                answered_at: around.looks.node_answered(id, around.facts),
+                asked_at: around.looks.node_asked(id),
                 alarms: &around.facts.alarms,
                 alarms_told: &around.looks.alarm_names.told,
                 gone_event: memory.gone_event,
@@ -497,7 +501,9 @@ impl Watched {
                         }
                     }
                 }
-                Holder::Unclear(interface) => around.looks.want_interface(interface, now),
+                Holder::Unclear(interface) if !denied(&around.looks.interfaces) => {
+                    around.looks.want_interface(interface, now);
+                }
                 _ => memory.loose_since = None,
             }
         }
@@ -509,11 +515,20 @@ impl Watched {
             taken: around.taken,
             facts_from,
             readable_from,
+            nodes_from: around.looks.instances.asked.unwrap_or_default(),
+            unreadable: around.looks.interfaces.error.as_ref().filter(|error| is_hopeless(error)),
             manual: around.manual,
             now,
         });
         if let Some(at) = self.rulings.iter().filter_map(|ruling| ruling.reading_wanted).max() {
             around.looks.want_of_nodes(at, has_alarms);
+        }
+        let waits_for_holder = |address: &ClusterAddress| {
+            let pending = self.rulings.iter().any(|ruling| ruling.address == address.id && ruling.pending);
+            pending && is_stale(&address.holder, remembered(address, self.memory.get(&address.id)), now)
+        };
+        if self.cluster.addresses.iter().any(waits_for_holder) {
+            around.looks.want_addresses((addresses_from + BACKOFF_MAX_URGENT).max(now));
         }
         let about_to_fail =
             self.cluster.addresses.iter().any(|address| {
@@ -594,7 +609,7 @@ impl Watched {
         }
     }
 
-    fn record_health(&mut self, around: &Surroundings<'_>, wants: &mut Wants) {
+    fn record_health(&mut self, around: &mut Surroundings<'_>, wants: &mut Wants) {
         if !around.writes {
             return;
         }
@@ -629,8 +644,16 @@ impl Watched {
                     && (overruling.is_none() || old.undrained == overruling)
             });
             if same {
+                memory.differs_since = None;
                 continue;
             }
+            // Another invocation may have written down an announcement that nobody repeats.
+            let read_from = *memory.differs_since.get_or_insert(now) - READ_BEFORE_HEALTH;
+            if around.looks.node_asked(id).is_none_or(|asked| asked < read_from) {
+                around.looks.want_node(id, now);
+                continue;
+            }
+            memory.differs_since = None;
             let why = (finding.verdict != Verdict::Healthy).then(|| plain(&finding.why(), WHY_CHARS));
             let health = Health {
                 verdict: finding.verdict,

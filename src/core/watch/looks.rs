@@ -209,7 +209,8 @@ pub struct Looks {
     pub status: Routine,
     /// DescribeAlarms.
     pub alarms: Routine,
-    interfaces: Routine,
+    /// DescribeNetworkInterfaces.
+    pub interfaces: Routine,
     strays: Routine,
     search: Option<Search>,
     searching: bool,
@@ -332,10 +333,10 @@ impl Looks {
         self.stray_ids.want(ids, &mut self.strays, now);
     }
 
-    /// Of when what EC2 last told of a node is, whether it showed it or not: a holder that is no member is asked for by id, as long as that
-    /// can be had.
-    pub fn node_answered(&self, id: &InstanceId, facts: &Facts) -> Option<Time> {
-        if self.by_id(id) { self.stray_ids.told(id) } else { facts.instances_at }
+    /// When what EC2 last told of a node was asked for, whether it showed it or not: a holder that is no member is asked for by id, as
+    /// long as that can be had.
+    pub fn node_asked(&self, id: &InstanceId) -> Option<Time> {
+        if self.by_id(id) { self.stray_ids.told(id) } else { self.instances.asked }
     }
 
     /// Asks for a node again no later than `at`.

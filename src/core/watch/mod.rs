@@ -558,7 +558,10 @@ impl Watch {
                 if let Phase::Waiting { not_before } = moving.phase
                     && not_before <= now
                 {
-                    self.wanted.insert((!moving.plan.why.rescue(), address.clone(), name.clone()));
+                    // What it was begun for may have become worse.
+                    let mut rulings = watched.rulings.iter().filter(|ruling| &ruling.address == address);
+                    let plan = rulings.find_map(|ruling| ruling.plan.as_ref()).unwrap_or(&moving.plan);
+                    self.wanted.insert((!plan.why.rescue(), address.clone(), name.clone()));
                 }
             }
             if let Some(at) = watched.next_wake().or(watched.dirty.then_some(now)) {

@@ -316,7 +316,7 @@ impl Watch {
         watched.intended.remove(id);
         let name = watched.cluster.name.clone();
         let detect = watched.failing_since(plan.from.as_ref()).map(|since| now.since(since));
-        let slot = plan.slot.clone();
+        let (slot, why) = (plan.slot.clone(), plan.why);
         let act_id = self.new_id();
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
@@ -327,7 +327,7 @@ impl Watch {
             self.moves_open += 1;
             Moving { held_before, last_recorded, ..Moving::new(plan, now, detect) }
         });
-        moving.plan.slot = slot.clone();
+        (moving.plan.slot, moving.plan.why) = (slot.clone(), why);
         moving.sent(act_id);
         watched.at_rest = false;
         let from = self.occupancy.iter().find(|(_, by)| *by == id).map(|(slot, _)| slot.clone());
@@ -348,7 +348,7 @@ impl Watch {
     /// A forced move waits until the address's mode is manual: a sweep elsewhere would undo it.
     fn force_is_recorded(&mut self, watched: &Watched, id: &AllocationId, now: Time) -> bool {
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        if address.is_some_and(|address| matches!(address.mode.in_force(now), AddressMode::Manual { .. })) {
+        if address.is_some_and(|address| address.mode == AddressMode::Manual { until: None }) {
             return true;
         }
         let waiting = |of: &Purpose| matches!(of, Purpose::Force(address) if address == id);

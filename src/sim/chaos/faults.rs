@@ -287,7 +287,9 @@ impl Chaos {
                 true
             }
             "scheduled-event" => {
-                let Some(node) = self.some_node() else { return false };
+                // One that is announced at short notice cannot be told from one that an `undrain` of these minutes has put an end to.
+                let node = self.some_node().filter(|node| !self.undrained.contains(node));
+                let Some(node) = node else { return false };
                 let begins_ms = now_abs + self.rng.u64(0..900_000);
                 let event = ScheduledEvent {
                     code: "system-maintenance".to_owned(),
@@ -741,6 +743,7 @@ impl Chaos {
             }
             Undo::Active(node) if self.watched() && !resting && self.rng.bool() => {
                 self.invoke(&json!({"action": "undrain", "node": &*node}), 0, Role::Auto);
+                self.undrained.insert(node.clone());
                 let now_ms = self.now_abs();
                 for team in &mut self.teams {
                     team.checker.undrained(&node, now_ms);

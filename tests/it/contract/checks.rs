@@ -246,6 +246,59 @@ fn heartbeats_that_all_stopped_are_a_problem_and_move_nothing() {
     }
 }
 
+/// `heartbeat`: the same where the agents do not beat in step: whoever was the last to beat condemns nobody.
+#[test]
+fn heartbeats_that_all_stopped_out_of_step_move_nothing() {
+    for dies_after_ms in (10_000..15_000).step_by(500) {
+        let mut scene = Scene::new(1, 2);
+        scene.tag_address(0, "check", "heartbeat");
+        scene.start_agent(A, 0);
+        scene.pass(3_000);
+        scene.start_agent(B, 0);
+        scene.season();
+        scene.after(dies_after_ms, |scene| {
+            scene.agent(A).alive = false;
+            scene.agent(B).alive = false;
+        });
+        let told = scene.watch(55);
+        assert_eq!(scene.holder(0), "A", "{dies_after_ms} ms: {:?}", told.evidence(A, "heartbeat"));
+    }
+}
+
+/// `heartbeat`: what was written before the instance was started anew makes no candidate, however likely its time is.
+#[test]
+fn a_heartbeat_of_an_earlier_life_makes_no_candidate() {
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.tag_address(0, "policy", "deadtime=60s");
+    scene.stop_and_start_within(500);
+    scene.agent(B).alive = false;
+    scene.beat(B, 900, "ok", 0);
+    scene.pass(2_000);
+    scene.stop_node(B);
+    scene.pass(1_000);
+    scene.start_node(B);
+    scene.pass(1_000);
+    scene.tag_node(A, "mode", "drain");
+    let told = scene.sweep();
+    scene.ends(&told, "stay no-candidate", "A");
+}
+
+/// `heartbeat`: a second look is one that was asked for then: an answer that comes late shows what was before.
+#[test]
+fn a_heartbeat_is_not_taken_as_stopped_by_an_answer_that_came_late() {
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.agent(A).alive = false;
+    scene.beat(A, 900, "ok", -300);
+    scene.untag_node(A, "health");
+    let from_ms = scene.epoch_ms() + 1_000;
+    let slow = Rule::new(Fault::Latency { min_ms: 1_600, max_ms: 1_600 }).on(Api::DescribeInstances);
+    scene.ec2.faults_mut().push(slow.between(from_ms, u64::MAX));
+    // EC2 is asked after 5 s and looks after 5.8 s.
+    scene.after(5_950, |scene| scene.beat(A, 901, "ok", -300));
+    scene.watch(20);
+    scene.unmoved();
+}
+
 /// `heartbeat`: with a probe configured a stopped heartbeat never fails the node.
 #[test]
 fn heartbeat_that_stopped_beside_probes_is_a_problem_only() {

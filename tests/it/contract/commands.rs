@@ -1,7 +1,7 @@
 //! The manual commands: what they change, what they refuse, and what they answer.
 
 use eipwatch::embedded::ec2::{Api, InstanceSpec, Place, tags};
-use eipwatch::embedded::faults::{Fault, Rule};
+use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, spot_event};
 use serde_json::{Value, json};
 
@@ -306,6 +306,57 @@ fn force_sets_no_mode_where_it_is_not_needed_and_displaces_nobody() {
     let told = scene.send(&order);
     scene.ends(&told, "blocked no-free-private-address", "A");
     assert_eq!(scene.ec2.displacements().count(), 0);
+}
+
+/// `force` on an address that is paused for a while sets the mode without an end: the end of the pause would undo it.
+#[test]
+fn force_outlasts_a_pause() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    scene.send(&json!({"action": "pause", "for": "10m"}));
+    let b = scene.node(B);
+    let told = scene.send(&json!({"action": "move", "to": &*b, "force": true}));
+    scene.ends(&told, "move manual to B", "B");
+    assert_eq!(scene.address_tag(0, "mode"), "manual");
+    scene.pass(700_000);
+    scene.sweep();
+    assert_eq!(scene.holder(0), "B");
+}
+
+/// `force` that has written the mode and then could not be sent says that the address does not fail over any more.
+#[test]
+fn force_that_comes_no_further_than_the_mode_says_so() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    let b = scene.node(B);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 1_200, max_ms: 1_200 }).on(Api::CreateTags));
+    let from_ms = scene.epoch_ms() + 1_500;
+    let unread = Rule::error("InternalError").on(Api::DescribeAddresses);
+    scene.ec2.faults_mut().push(unread.between(from_ms, u64::MAX));
+    let told = scene.send(&json!({"action": "move", "to": &*b, "force": true}));
+    let error = told.report.error.unwrap_or_default();
+    assert!(error.contains("NOT moved") && error.contains("does not fail over by itself"), "{error}");
+    assert_eq!((scene.holder(0), scene.address_tag(0, "mode")), ("A".to_owned(), "manual".to_owned()));
+}
+
+/// `move` soon after another move does not take an old reading for where the address is.
+#[test]
+fn a_move_waits_for_an_old_reading_to_pass() {
+    for named in [true, false] {
+        let mut scene = Scene::pair();
+        scene.pass(10_000);
+        scene.by_hand(0, Some(B));
+        scene.remember(0, B, Some(A), "holder-unhealthy", 0);
+        scene.pass(2_000);
+        let now_ms = scene.epoch_ms();
+        let stale = Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 6_000 });
+        scene.ec2.faults_mut().push(stale.between(now_ms, now_ms + 4_000));
+        let a = scene.node(A);
+        let order = if named { json!({"action": "move", "to": &*a}) } else { json!({"action": "move"}) };
+        let told = scene.send(&order);
+        scene.ends(&told, "move manual to A", "A");
+        assert!(told.report.ok && told.took_ms() < 12_000, "{:?}, {} ms", told.report.error, told.took_ms());
+    }
 }
 
 /// `force` whose mode tag cannot be written moves nothing: the next sweep would undo it.

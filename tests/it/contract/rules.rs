@@ -1,6 +1,6 @@
 //! The thirteen rules that must always be true, each by the cases in which it would be broken most easily.
 
-use eipwatch::embedded::ec2::{AlarmState, Api, Attachment, Cause, Check, CheckKind, State};
+use eipwatch::embedded::ec2::{AlarmState, Api, Attachment, Cause, Check, CheckKind, State, tags};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, SERVES, START_MS, state_event};
 use serde_json::json;
@@ -423,6 +423,34 @@ fn rule_6_no_elastic_ip_is_displaced() {
     scene.ends(&told, "blocked no-free-private-address", "A");
 }
 
+/// Rule 6: nor one that has just come to the target, while readings still show it where it was.
+#[test]
+fn rule_6_what_has_just_come_to_a_node_is_not_displaced_by_an_old_reading() {
+    let mut scene = Scene::new(1, 3);
+    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
+    scene.world.addresses.push(second);
+    scene.by_hand(1, Some(C));
+    scene.season();
+    scene.refuse(A);
+    scene.season();
+    assert_eq!((scene.holder(0), scene.holder(1)), ("B".to_owned(), "C".to_owned()));
+    scene.remember(0, B, Some(A), "holder-unhealthy", 2);
+    scene.tag_address(0, "mode", "auto");
+    let (a, now_ms) = (scene.address(0), scene.epoch_ms());
+    // Another watch has made that move 2 s ago.
+    scene.by_hand(0, Some(A));
+    scene.pass(2_000);
+    scene.by_hand(0, Some(B));
+    scene.remember(0, B, Some(A), "holder-unhealthy", 0);
+    scene.pass(1_500);
+    scene.stop_node(C);
+    let stale = Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 3_000 });
+    scene.ec2.faults_mut().push(stale.between(now_ms, now_ms + 9_000));
+    scene.sweep();
+    assert_eq!(scene.ec2.displacements().count(), 0, "{:?}", scene.ec2.association(&a));
+    assert_eq!(scene.holder(0), "B");
+}
+
 /// Rule 6: the target is read again before the move even where everything happens within the age that a reading may have.
 #[test]
 fn rule_6_the_target_is_read_again_however_fast_it_goes() {
@@ -506,6 +534,19 @@ fn rule_7_a_nat_gateway_is_left_alone() {
     assert_eq!(asked, 1, "asked only when it matters");
     let told = scene.send(&json!({"action": "move"}));
     assert_eq!(scene.says(&told, 0), "blocked refused");
+}
+
+/// Rule 7: the same where it may not be asked what it is; that is said, and no sweep waits for it.
+#[test]
+fn rule_7_an_interface_that_may_not_be_read_is_left_alone() {
+    let mut scene = Scene::pair();
+    let nat = scene.ec2.nat_gateway_interface();
+    scene.onto(0, &nat);
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::DescribeNetworkInterfaces));
+    let told = scene.expect("stay outsider", &[], &nat);
+    assert!(told.took_ms() < 10_000, "{} ms", told.took_ms());
+    assert!(told.text().contains("ec2:DescribeNetworkInterfaces"), "{}", told.text());
+    told.problem("DescribeNetworkInterfaces failed");
 }
 
 /// Rules 6 and 7: a NAT gateway that gets the address while it is being moved keeps it: the move is given up, and is no failure.
@@ -922,6 +963,77 @@ fn rule_5_a_move_that_was_held_back_is_decided_on_a_new_reading() {
     }
 }
 
+/// Rule 5: a state tag of a time to come, which somebody has edited, puts no end to what is remembered within an invocation.
+#[test]
+fn rule_5_the_brake_holds_though_the_state_is_of_a_time_to_come() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "max_moves=2 window=1h stable=1h");
+    scene.remember(0, A, Some(B), "holder-unhealthy", -300_000_000);
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::CreateTags));
+    // The holder is always the one that fails.
+    for step in 0..20 {
+        scene.after(2_000 + step * 5_000, |scene| {
+            let (fails, serves) = if scene.holder(0) == "A" { (A, B) } else { (B, A) };
+            scene.refuse(fails);
+            scene.serve(serves);
+        });
+    }
+    let told = scene.watch(100);
+    assert_eq!(scene.world.moves(&scene.address(0)).len(), 2, "{:?}", scene.decided(told.handle));
+}
+
+/// Rules 1 and 2: what nothing is urgent about is not done on what was read of the nodes long ago: the preferred one may have been stopped
+/// since, or drained.
+#[test]
+fn rule_1_a_failback_waits_while_nodes_cannot_be_read() {
+    for stops in [true, false] {
+        let mut scene = Scene::pair();
+        scene.by_hand(0, Some(B));
+        scene.tag_address(0, "check", "ec2");
+        scene.tag_address(0, "policy", "failback=auto stable=35s");
+        scene.tag_node(A, "priority", "200");
+        scene.remember(0, B, Some(A), "holder-unhealthy", 5);
+        let from_ms = scene.epoch_ms() + 1_000;
+        let unread = Rule::error("RequestLimitExceeded").on(Api::DescribeInstances);
+        scene.ec2.faults_mut().push(unread.between(from_ms, from_ms + 40_000));
+        scene.after(10_000, move |scene| if stops { scene.stop_node(A) } else { scene.tag_node(A, "mode", "drain") });
+        let told = scene.watch(55);
+        assert_eq!(scene.been(), [Some(B)], "{}", told.text());
+    }
+}
+
+/// The same of a drain, which may have been called off.
+#[test]
+fn rule_2_a_drain_waits_while_nodes_cannot_be_read() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    scene.season();
+    scene.tag_node(A, "mode", "drain");
+    let from_ms = scene.epoch_ms() + 1_000;
+    let unread = Rule::error("RequestLimitExceeded").on(Api::DescribeInstances);
+    scene.ec2.faults_mut().push(unread.between(from_ms, from_ms + 40_000));
+    scene.after(10_000, |scene| scene.tag_node(A, "mode", "active"));
+    scene.after(20_000, |scene| scene.serve(B));
+    scene.watch(55);
+    scene.unmoved();
+}
+
+/// Rules 2 and 7: a node to which somebody has moved the address is not gone because of what was read of it before.
+#[test]
+fn rule_7_a_node_that_was_gone_before_it_got_the_address_is_read_again() {
+    let mut scene = Scene::pair();
+    scene.stop_and_start_within(500);
+    scene.stop_node(B);
+    scene.pass(2_000);
+    let from_ms = scene.epoch_ms() + 1_000;
+    let unread = Rule::error("InternalError").on(Api::DescribeInstances);
+    scene.ec2.faults_mut().push(unread.between(from_ms, from_ms + 19_500));
+    scene.after(2_000, |scene| scene.start_node(B));
+    scene.after(19_000, |scene| scene.by_hand(0, Some(B)));
+    scene.watch(50);
+    assert_eq!(scene.been(), [Some(B)]);
+}
+
 /// Rule 5: what fails once the brake has ended has been held back by nothing, and waits for no reading.
 #[test]
 fn rule_5_what_fails_after_the_brake_s_end_waits_for_nothing() {
@@ -1239,6 +1351,23 @@ fn rule_9_stable_counts_anew_for_a_node_that_was_started_anew() {
     }
 }
 
+/// Rule 10, rule 4: a single sweep, too, reads again while it waits for an old answer to pass.
+#[test]
+fn rule_10_a_sweep_reads_again_while_readings_are_old() {
+    let mut scene = Scene::pair();
+    scene.pass(10_000);
+    scene.by_hand(0, Some(B));
+    scene.remember(0, B, Some(A), "holder-unhealthy", 0);
+    scene.pass(2_000);
+    scene.stop_node(B);
+    let now_ms = scene.epoch_ms();
+    let stale = Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 6_000 });
+    scene.ec2.faults_mut().push(stale.between(now_ms, now_ms + 4_000));
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-gone to A", "A");
+    assert!(told.took_ms() < 12_000, "{} ms", told.took_ms());
+}
+
 /// Rule 10: success is what EC2 shows: an answer of success without an effect is reported as a failure, after 10 s.
 #[test]
 fn rule_10_success_means_that_ec2_shows_it() {
@@ -1420,6 +1549,18 @@ fn rule_11_without_probes_the_holder_stays() {
     assert_eq!(scene.holder(0), "A");
     assert_eq!(told.node(A).verdict, eipwatch::core::tags::Verdict::Unknown);
     assert!(scene.says(&told, 0).starts_with("stay"), "{}", scene.says(&told, 0));
+}
+
+/// Rule 11: the same whatever its heartbeat or an alarm says: only probes judge what EC2 cannot describe.
+#[test]
+fn rule_11_without_probes_a_heartbeat_moves_nothing_off_what_cannot_be_described() {
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.ec2.faults_mut().push(Rule::new(Fault::Zone { zone: "eu-west-1a".to_owned(), unnamed: true }));
+    scene.agent(A).status = "fail";
+    scene.pass(6_000);
+    let told = scene.watch(50);
+    assert_eq!(scene.holder(0), "A", "{}", told.text());
+    assert_eq!(told.node(A).verdict, eipwatch::core::tags::Verdict::Unknown);
 }
 
 /// Rule 11: the same though a status check is impaired: what else speaks for it cannot be read.

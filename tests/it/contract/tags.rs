@@ -278,6 +278,22 @@ fn a_notice_that_others_wrote_down_meanwhile_is_not_written_over() {
     assert!(tag.starts_with("verdict=unhealthy ") && tag.contains(" leaving=spot "), "{tag}");
 }
 
+/// Nor what has been written there since the node was read last.
+#[test]
+fn a_notice_that_others_wrote_down_since_the_last_reading_is_not_written_over() {
+    let mut scene = Scene::pair();
+    // Nodes are read every 5 s.
+    scene.after(10_500, |scene| {
+        let noticed = format!("{} leaving=spot noticed={}", scene.node_tag(B, "health"), scene.time_in(0));
+        scene.tag_node(B, "health", &noticed);
+    });
+    scene.after(11_000, |scene| scene.refuse(B));
+    let told = scene.watch(30);
+    assert_eq!(told.node(B).leaving.as_deref(), Some("spot"));
+    let tag = scene.node_tag(B, "health");
+    assert!(tag.starts_with("verdict=unhealthy ") && tag.contains(" leaving=spot "), "{tag}");
+}
+
 /// The same of the state: of two moves the later one is remembered, whoever could write first.
 #[test]
 fn a_later_move_that_others_recorded_meanwhile_is_not_written_over() {

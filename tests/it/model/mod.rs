@@ -186,7 +186,7 @@ fn two_watches_race_to_the_same_failover() {
         whys: &["holder-unhealthy", "healthy", "settling"],
         ..PAIR
     };
-    explore(setup, 733);
+    explore(setup, 730);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn three_nodes_fail_one_after_another() {
         whys: &["holder-unhealthy", "holder-gone", "moved-elsewhere"],
         ..PAIR
     };
-    explore(setup, 886);
+    explore(setup, 919);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn whatever_becomes_of_the_holder_and_the_address() {
         ],
         ..PAIR
     };
-    explore(setup, 930);
+    explore(setup, 908);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn events_come_late_or_of_an_earlier_life() {
         whys: &["holder-gone", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 1_681);
+    explore(setup, 1_571);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 4_485);
+    explore(setup, 5_362);
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn the_brake_holds() {
         whys: &["max-moves", "holder-gone", "holder-draining"],
         ..PAIR
     };
-    explore(setup, 2_470);
+    explore(setup, 1_974);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn commands_move_it_and_others_do_too() {
         whys: &["manual", "refused"],
         ..PAIR
     };
-    explore(setup, 2_378);
+    explore(setup, 2_360);
 }
 
 #[test]
@@ -345,5 +345,5 @@ fn answers_come_in_any_order() {
         whys: &["holder-unhealthy", "no-candidate"],
         ..PAIR
     };
-    explore(setup, 1_393);
+    explore(setup, 1_380);
 }
