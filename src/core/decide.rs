@@ -341,7 +341,9 @@ pub fn decide(question: Question<'_>) -> Vec<Ruling> {
             *held.entry(id).or_default() += 1;
         }
         let state = remembered(address, question.memory.get(&address.id));
+        let stays = question.manual || address.mode.in_force(question.now) != AddressMode::Auto;
         if let Some(state) = state.filter(|state| may_have_moved(&address.holder, state, question.now))
+            && (state.from.is_some() || !stays)
             && let Some(node) = question.cluster.nodes.get(&state.holder)
             && let Ok(slot) = node.slot_for(&address.id, &taken)
         {
@@ -682,17 +684,16 @@ impl<'a> Asked<'a> {
         let before_the_move = self.shown_from(state).filter(|at| may_be_old && self.question.facts_from < *at);
         let went_before = node.is_some_and(|node| node.state.is_some_and(InstanceState::is_gone))
             && self.shown_from(state).is_some_and(|at| self.question.nodes_from < at);
-        let mut ruling = if let Some(at) =
-            self.shown_from(state).filter(|at| went_before && now < *at + LAST_RESORT_AFTER)
-        {
+        let read_until = |at: Time| self.memory().and_then(|of| of.rescue_since).unwrap_or(at) + LAST_RESORT_AFTER;
+        let mut ruling = if let Some(at) = self.shown_from(state).filter(|at| went_before && now < read_until(*at)) {
+            let until = read_until(at);
             let text = format!(
-                "{ip} came to {who} only now, and {who} was gone before that: it is read once more, until {} at the latest.",
-                at + LAST_RESORT_AFTER
+                "{ip} came to {who} only now, and {who} was gone before that: it is read once more, until {until} at the latest."
             );
             Ruling {
                 pending: true,
                 reading_wanted: Some(at),
-                again_at: Some(at + LAST_RESORT_AFTER),
+                again_at: Some(until),
                 ..self.stay(Why::Settling, text, &rated)
             }
         } else if finding.verdict == Verdict::Gone {
@@ -1060,8 +1061,14 @@ impl<'a> Asked<'a> {
                     format!("{ip} is held by {what}, outside the cluster: it is left alone. Disassociate it first.");
                 return self.blocked(Why::Refused, text, &rated);
             }
-            Holder::Unclear(_) => {
+            Holder::Unclear(interface) => {
                 let rated = self.rated(None);
+                if let Some(why) = self.question.unreadable {
+                    let text = format!(
+                        "{ip} sits on interface {interface}, and what that is may not be read ({why}): it is left alone. Disassociate it first, or let the role call ec2:DescribeNetworkInterfaces."
+                    );
+                    return self.blocked(Why::Refused, text, &rated);
+                }
                 let mut ruling = self.stay(Why::Outsider, format!("What holds {ip} is being asked."), &rated);
                 ruling.pending = true;
                 return ruling;

@@ -508,7 +508,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
     };
     Finding {
         verdict,
-        settled: (settled && !unread) || decisive || gone.is_some(),
+        settled: (settled && !unread) || (decisive && failed) || gone.is_some(),
         promising: promising && node.state == Some(InstanceState::Running) && gone.is_none() && !failed,
         probes_passed,
         wavering,
@@ -549,16 +549,15 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     let read_at = case.read_at.unwrap_or(now);
     let still = read_at.since(pulse.seen);
     let deadtime = case.policy.deadtime.max(beat.every + SECOND_LOOK_AFTER);
-    if pulse.advanced {
-        if still < deadtime {
-            return say(Some(true), format!("number {} came {} ago", beat.seq, seconds(still)));
-        }
-    } else {
-        // Nothing to compare with: its own time is taken if it is likely, but stops counting as soon as there is more.
-        let likely = pulse.seen.since(beat.at).max(beat.at.since(pulse.seen)) <= deadtime;
-        if likely && node.in_this_life(beat.at) && still < deadtime {
-            return say(Some(true), format!("number {} of {}", beat.seq, beat.at));
-        }
+    // Nothing to compare with: its own time is taken if it is likely, but stops counting as soon as there is more.
+    let likely = node.in_this_life(beat.at) && pulse.seen.since(beat.at).max(beat.at.since(pulse.seen)) <= deadtime;
+    if still < deadtime && pulse.advanced {
+        return say(Some(true), format!("number {} came {} ago", beat.seq, seconds(still)));
+    }
+    if still < deadtime && likely {
+        return say(Some(true), format!("number {} of {}", beat.seq, beat.at));
+    }
+    if !pulse.advanced {
         let again = pulse.seen + beat.every + SECOND_LOOK_AFTER;
         // An answer that was asked for since and does not show the node was the second look: a third would tell no more.
         let due = case.asked_at.unwrap_or(read_at) < again;
@@ -571,10 +570,10 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));
     // Where all have stopped at once, the last to have been written says nothing of those whose turn had not come.
     let missed = pulse.shown.0 + beat.every;
-    let meanwhile = if still < deadtime {
-        case.peers_pulse.is_some_and(|seen| seen > pulse.seen)
-    } else {
+    let meanwhile = if pulse.advanced || likely {
         case.peers_beat_after.is_some_and(|after| after >= missed)
+    } else {
+        case.peers_pulse.is_some_and(|seen| seen > pulse.seen)
     };
     if meanwhile && !has_probes {
         return say(Some(false), text);

@@ -18,7 +18,7 @@ use crate::core::tags::{Check, Health, Keys, Leaving, State, Undrained, Verdict,
 use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
 
-use super::looks::{BACKOFF_MAX_URGENT, Looks, Routine, is_hopeless};
+use super::looks::{BACKOFF_MAX_URGENT, GIVEN_UP_FOR, Looks, Routine, is_hopeless};
 use super::moving::Moving;
 
 /// How far apart two reads must show a holder that we did not choose before it is adopted: another invocation may be about to record it.
@@ -27,7 +27,7 @@ pub const ADOPT_AFTER: Duration = Duration::from_secs(3);
 pub const FRESH_WHEN_FAILING: Duration = Duration::from_millis(400);
 /// How long the first reading of status checks is waited for once everything else was read.
 pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);
-/// How long before its health tag is found to be wrong a node must have been read for that to be written.
+/// How long before its health tag is found to be wrong a node must have been read for that to be written, in a watch and as far as it can be.
 pub const READ_BEFORE_HEALTH: Duration = Duration::from_secs(1);
 /// How long a tag that could not be written is left alone.
 pub const TAG_LEFT_ALONE: Duration = Duration::from_secs(60);
@@ -504,6 +504,10 @@ impl Watched {
                 Holder::Unclear(interface) if !denied(&around.looks.interfaces) => {
                     around.looks.want_interface(interface, now);
                 }
+                // No sweep waits for what may not be read; a watch tries it again.
+                Holder::Unclear(interface) if around.looks.repeats() => {
+                    around.looks.want_interface(interface, now + GIVEN_UP_FOR);
+                }
                 _ => memory.loose_since = None,
             }
         }
@@ -649,7 +653,8 @@ impl Watched {
             }
             // Another invocation may have written down an announcement that nobody repeats.
             let read_from = *memory.differs_since.get_or_insert(now) - READ_BEFORE_HEALTH;
-            if around.looks.node_asked(id).is_none_or(|asked| asked < read_from) {
+            let readable = around.looks.repeats() && !around.looks.instances.failing();
+            if readable && around.looks.node_asked(id).is_none_or(|asked| asked < read_from) {
                 around.looks.want_node(id, now);
                 continue;
             }

@@ -256,6 +256,8 @@ fn heartbeats_that_all_stopped_out_of_step_move_nothing() {
         scene.pass(3_000);
         scene.start_agent(B, 0);
         scene.season();
+        // Nodes are read after A has beaten, and before B does.
+        scene.pass(3_500);
         scene.after(dies_after_ms, |scene| {
             scene.agent(A).alive = false;
             scene.agent(B).alive = false;
@@ -263,6 +265,17 @@ fn heartbeats_that_all_stopped_out_of_step_move_nothing() {
         let told = scene.watch(55);
         assert_eq!(scene.holder(0), "A", "{dies_after_ms} ms: {:?}", told.evidence(A, "heartbeat"));
     }
+}
+
+/// `heartbeat`: one that stopped long ago fails its node in a single sweep, however short `deadtime` is.
+#[test]
+fn a_heartbeat_that_stopped_long_ago_fails_in_one_sweep_with_a_short_deadtime() {
+    let mut scene = Scene::beating(2, "heartbeat");
+    scene.tag_address(0, "policy", "deadtime=5s");
+    scene.agent(A).alive = false;
+    scene.pass(300_000);
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-unhealthy to B", "B");
 }
 
 /// `heartbeat`: what was written before the instance was started anew makes no candidate, however likely its time is.

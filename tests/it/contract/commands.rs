@@ -339,6 +339,18 @@ fn force_that_comes_no_further_than_the_mode_says_so() {
     assert_eq!((scene.holder(0), scene.address_tag(0, "mode")), ("A".to_owned(), "manual".to_owned()));
 }
 
+/// `move` of an address on an interface of which nobody may ask what it is is refused, at once.
+#[test]
+fn a_move_off_an_interface_that_may_not_be_read_is_refused() {
+    let mut scene = Scene::pair();
+    let nat = scene.ec2.nat_gateway_interface();
+    scene.onto(0, &nat);
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::DescribeNetworkInterfaces));
+    let told = scene.send(&json!({"action": "move"}));
+    scene.ends(&told, "blocked refused", &nat);
+    assert!(!told.report.ok && told.took_ms() < 10_000, "{:?}, {} ms", told.report.error, told.took_ms());
+}
+
 /// `move` soon after another move does not take an old reading for where the address is.
 #[test]
 fn a_move_waits_for_an_old_reading_to_pass() {

@@ -1027,9 +1027,9 @@ fn rule_7_a_node_that_was_gone_before_it_got_the_address_is_read_again() {
     scene.pass(2_000);
     let from_ms = scene.epoch_ms() + 1_000;
     let unread = Rule::error("InternalError").on(Api::DescribeInstances);
-    scene.ec2.faults_mut().push(unread.between(from_ms, from_ms + 19_500));
+    scene.ec2.faults_mut().push(unread.between(from_ms, from_ms + 13_200));
     scene.after(2_000, |scene| scene.start_node(B));
-    scene.after(19_000, |scene| scene.by_hand(0, Some(B)));
+    scene.after(14_000, |scene| scene.by_hand(0, Some(B)));
     scene.watch(50);
     assert_eq!(scene.been(), [Some(B)]);
 }
@@ -1561,6 +1561,23 @@ fn rule_11_without_probes_a_heartbeat_moves_nothing_off_what_cannot_be_described
     let told = scene.watch(50);
     assert_eq!(scene.holder(0), "A", "{}", told.text());
     assert_eq!(told.node(A).verdict, eipwatch::core::tags::Verdict::Unknown);
+}
+
+/// Rule 11: an alarm about a holder that cannot be described does not end the asking of its probes: they decide.
+#[test]
+fn rule_11_probes_are_waited_for_whatever_an_alarm_says_of_what_cannot_be_described() {
+    for (serves, holder) in [(true, "A"), (false, "B")] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "check", "http:8080/health alarm:High.Load");
+        scene.season();
+        scene.alarm(AlarmState::Alarm, &[A]);
+        scene.ec2.faults_mut().push(Rule::new(Fault::Zone { zone: "eu-west-1a".to_owned(), unnamed: true }));
+        if !serves {
+            scene.refuse(A);
+        }
+        let told = scene.sweep();
+        assert_eq!(scene.holder(0), holder, "{}", told.text());
+    }
 }
 
 /// Rule 11: the same though a status check is impaired: what else speaks for it cannot be read.

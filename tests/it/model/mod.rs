@@ -201,7 +201,7 @@ fn three_nodes_fail_one_after_another() {
         whys: &["holder-unhealthy", "holder-gone", "moved-elsewhere"],
         ..PAIR
     };
-    explore(setup, 919);
+    explore(setup, 918);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn whatever_becomes_of_the_holder_and_the_address() {
         ],
         ..PAIR
     };
-    explore(setup, 908);
+    explore(setup, 915);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn events_come_late_or_of_an_earlier_life() {
         whys: &["holder-gone", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 1_571);
+    explore(setup, 1_567);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 5_362);
+    explore(setup, 5_361);
 }
 
 #[test]
