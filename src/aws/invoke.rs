@@ -72,8 +72,12 @@ impl Function {
         let answer = signed::send(&self.config, request, MAX_ANSWER_BYTES).await?;
         match answer.status {
             200 => Ok(answer),
-            status => Err(format!(
+            status @ 400..500 => Err(format!(
                 "{}. Nothing was changed. See that name and Region are right (--function, AWS_REGION), and that you may do this",
+                refusal(status, &answer.body)
+            )),
+            status => Err(format!(
+                "{}. It may have been carried out all the same: look (`eipwatch status`) before you type it again",
                 refusal(status, &answer.body)
             )),
         }
