@@ -305,22 +305,28 @@ fn rule_5_a_command_ends_the_brake_and_drain_passes_it() {
     scene.ends(&told, "move holder-unhealthy to A", "A");
 }
 
-/// Rule 5: within one invocation the brake holds even where its memory is lost each time.
+/// Rule 5: within one invocation the brake holds even where its memory is lost each time, and where somebody has edited the state to a time
+/// to come.
 #[test]
 fn rule_5_the_brake_holds_without_memory_within_an_invocation() {
-    let mut scene = Scene::pair();
-    scene.tag_address(0, "policy", "max_moves=2 window=1h stable=1h");
-    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::CreateTags));
-    // The holder is always the one that fails.
-    for step in 0..20 {
-        scene.after(2_000 + step * 5_000, |scene| {
-            let (fails, serves) = if scene.holder(0) == "A" { (A, B) } else { (B, A) };
-            scene.refuse(fails);
-            scene.serve(serves);
-        });
+    for edited in [false, true] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "policy", "max_moves=2 window=1h stable=1h");
+        if edited {
+            scene.remember(0, A, Some(B), "holder-unhealthy", -300_000_000);
+        }
+        scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::CreateTags));
+        // The holder is always the one that fails.
+        for step in 0..20 {
+            scene.after(2_000 + step * 5_000, |scene| {
+                let (fails, serves) = if scene.holder(0) == "A" { (A, B) } else { (B, A) };
+                scene.refuse(fails);
+                scene.serve(serves);
+            });
+        }
+        let told = scene.watch(100);
+        assert_eq!(scene.world.moves(&scene.address(0)).len(), 2, "{edited}: {:?}", scene.decided(told.handle));
     }
-    let told = scene.watch(100);
-    assert_eq!(scene.world.moves(&scene.address(0)).len(), 2, "{:?}", scene.decided(told.handle));
 }
 
 /// Rule 5: the brake holds failbacks, too.
@@ -961,25 +967,6 @@ fn rule_5_a_move_that_was_held_back_is_decided_on_a_new_reading() {
         let moved_ms = scene.moved_after_ms(&told);
         assert!((25_000..29_000).contains(&moved_ms), "after {moved_ms} ms");
     }
-}
-
-/// Rule 5: a state tag of a time to come, which somebody has edited, puts no end to what is remembered within an invocation.
-#[test]
-fn rule_5_the_brake_holds_though_the_state_is_of_a_time_to_come() {
-    let mut scene = Scene::pair();
-    scene.tag_address(0, "policy", "max_moves=2 window=1h stable=1h");
-    scene.remember(0, A, Some(B), "holder-unhealthy", -300_000_000);
-    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::CreateTags));
-    // The holder is always the one that fails.
-    for step in 0..20 {
-        scene.after(2_000 + step * 5_000, |scene| {
-            let (fails, serves) = if scene.holder(0) == "A" { (A, B) } else { (B, A) };
-            scene.refuse(fails);
-            scene.serve(serves);
-        });
-    }
-    let told = scene.watch(100);
-    assert_eq!(scene.world.moves(&scene.address(0)).len(), 2, "{:?}", scene.decided(told.handle));
 }
 
 /// Rules 1 and 2: what nothing is urgent about is not done on what was read of the nodes long ago: the preferred one may have been stopped
