@@ -702,10 +702,10 @@ mod tests {
         assert_eq!((evidence.check.as_str(), evidence.ok), ("tcp:5060", None));
         assert_eq!(probing.longest_fails, 1, "of this invocation, wherever it was aimed");
         // The same where for a while there was none; what was asked before is not answered by the new one.
-        probing.start(7, Time::from_millis(7_000));
         ask(&mut probing, 8, &Answer::Connected);
+        probing.start(9, Time::from_millis(9_000));
         probing.aim(None);
-        assert_eq!(probing.answer(7, &Answer::Connected, &Policy::default(), Time::from_millis(8_000)), None);
+        assert_eq!(probing.answer(9, &Answer::Connected, &Policy::default(), Time::from_millis(9_500)), None);
         probing.aim(at(3));
         assert!(!probing.passed);
         assert_eq!(probing.evidence(&Policy::default()).ok, None);
