@@ -421,7 +421,7 @@ mod backend {
                     let payload = serde_json::to_string(command)
                         .map_err(|error| Failed::NoAnswer(format!("the command cannot be written: {error}")))?;
                     let invoked = function.invoke(&payload).await;
-                    read(invoked.map_err(|error| Failed::NoAnswer(format!("the function was not asked: {error}")))?)
+                    read(invoked.map_err(|error| Failed::NoAnswer(format!("no answer from the function: {error}")))?)
                 }
             }
         }

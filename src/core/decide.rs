@@ -647,7 +647,7 @@ impl<'a> Asked<'a> {
                 let rated = self.rated(None);
                 if let Some(why) = self.question.unreadable {
                     let text = format!(
-                        "{ip} sits on interface {interface}, which belongs to no instance; what it is may not be read ({why}): it is left alone. The role needs ec2:DescribeNetworkInterfaces."
+                        "{ip} sits on interface {interface}, which belongs to no instance; what it is cannot be read ({why}): it is left alone. If a permission is missing: ec2:DescribeNetworkInterfaces."
                     );
                     return self.stay(Why::Outsider, text, &rated);
                 }
@@ -688,7 +688,7 @@ impl<'a> Asked<'a> {
         let mut ruling = if let Some(at) = self.shown_from(state).filter(|at| went_before && now < read_until(*at)) {
             let until = read_until(at);
             let text = format!(
-                "{ip} came to {who} only now, and {who} was gone before that: it is read once more, until {until} at the latest."
+                "{ip} came to {who} only now, but {who} was last read before that, as gone: the nodes are read once more, until {until} at the latest, and then it is decided."
             );
             Ruling {
                 pending: true,
@@ -828,7 +828,7 @@ impl<'a> Asked<'a> {
                 self.blocked(Why::NoFreePrivateAddress, text, rated)
             }
             None if rated.iter().any(|one| one.node.state == Some(InstanceState::Running)) => {
-                self.stay(Why::NoCandidate, format!("{text}, and no other node that runs may take it."), rated)
+                self.stay(Why::NoCandidate, format!("{text}, and none of the nodes that run can take it: the vetoes say why. Mend one, or start another."), rated)
             }
             None => {
                 self.stay(Why::NoCandidate, format!("{text}, and no other node of the cluster runs. Start one."), rated)
@@ -1050,7 +1050,7 @@ impl<'a> Asked<'a> {
         {
             let rated = self.rated(Some(&state.holder));
             let until = state.since + SETTLING;
-            let text = format!("{} Then the command is carried out.", self.settling_text(state));
+            let text = format!("{} The command waits for that, and is decided on then.", self.settling_text(state));
             return Ruling { pending: true, again_at: Some(until), ..self.stay(Why::Settling, text, &rated) };
         }
         let holder = match &self.address.holder {
@@ -1065,7 +1065,7 @@ impl<'a> Asked<'a> {
                 let rated = self.rated(None);
                 if let Some(why) = self.question.unreadable {
                     let text = format!(
-                        "{ip} sits on interface {interface}, and what that is may not be read ({why}): it is left alone. Disassociate it first, or let the role call ec2:DescribeNetworkInterfaces."
+                        "{ip} sits on interface {interface}, and what that is cannot be read ({why}): it is left alone. Disassociate it first; if a permission is missing: ec2:DescribeNetworkInterfaces."
                     );
                     return self.blocked(Why::Refused, text, &rated);
                 }

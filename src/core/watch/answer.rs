@@ -93,8 +93,12 @@ impl Watch {
     /// The mode that a command's force has left an address in, as a sentence that goes on.
     fn forced_mode(&self, address: &AddressReport) -> Option<String> {
         let forced = matches!(&self.command, Some(Command::Move { order, .. }) if order.force);
-        (forced && !self.settings.manual && address.mode.starts_with("manual"))
-            .then(|| format!("Its mode is {}: it does not fail over by itself until `eipwatch resume`", address.mode))
+        (forced && !self.settings.manual && address.mode.starts_with("manual")).then(|| {
+            format!(
+                "Its mode is {}: it does not fail over by itself, off a dead node neither, until `eipwatch resume`",
+                address.mode
+            )
+        })
     }
 
     /// A move that was decided on or asked for, and not made, of any address but one.
