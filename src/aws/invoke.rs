@@ -72,7 +72,7 @@ impl Function {
         let answer = signed::send(&self.config, request, MAX_ANSWER_BYTES).await?;
         match answer.status {
             200 => Ok(answer),
-            status @ 400..500 => Err(format!(
+            status if method == "GET" || (400..500).contains(&status) => Err(format!(
                 "{}. Nothing was changed. See that name and Region are right (--function, AWS_REGION), and that you may do this",
                 refusal(status, &answer.body)
             )),

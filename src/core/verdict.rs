@@ -290,8 +290,10 @@ pub struct Pulse {
     pub seen: Time,
     /// Whether a number was seen to follow another.
     pub advanced: bool,
-    /// When the first reading was asked for that showed this number, and the last.
-    shown: (Time, Time),
+    /// When the first reading was asked for that showed this number.
+    first_asked: Time,
+    /// The same of the last one.
+    last_asked: Time,
     /// The same of the number before: this one was written after that.
     pub after: Time,
 }
@@ -299,10 +301,17 @@ pub struct Pulse {
 impl Pulse {
     /// Takes in a reading, and when it was asked for.
     pub fn read(before: Option<Pulse>, beat: &Heartbeat, asked: Time, now: Time) -> Pulse {
-        let new = Pulse { seq: beat.seq, seen: now, advanced: false, shown: (asked, asked), after: Time::default() };
+        let new = Pulse {
+            seq: beat.seq,
+            seen: now,
+            advanced: false,
+            first_asked: asked,
+            last_asked: asked,
+            after: Time::default(),
+        };
         match before {
-            Some(pulse) if pulse.seq == beat.seq => Pulse { shown: (pulse.shown.0, asked), ..pulse },
-            Some(pulse) => Pulse { advanced: true, after: pulse.shown.1, ..new },
+            Some(pulse) if pulse.seq == beat.seq => Pulse { last_asked: asked, ..pulse },
+            Some(pulse) => Pulse { advanced: true, after: pulse.last_asked, ..new },
             None => new,
         }
     }
@@ -569,7 +578,7 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     }
     let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));
     // Where all have stopped at once, the last to have been written says nothing of those whose turn had not come.
-    let missed = pulse.shown.0 + beat.every;
+    let missed = pulse.first_asked + beat.every;
     let meanwhile = if pulse.advanced || likely {
         case.peers_beat_after.is_some_and(|after| after >= missed)
     } else {
