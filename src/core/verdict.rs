@@ -61,6 +61,8 @@ pub struct Probing {
     /// Whether it has passed in this invocation.
     pub passed: bool,
     judged_start: Option<Time>,
+    /// It is down, but is asked once more: a probe of then or later tells.
+    asked_anew: Option<Time>,
     last_start: Option<Time>,
     in_flight: Vec<(u64, Time)>,
     last: Option<(bool, String)>,
@@ -96,6 +98,7 @@ impl Probing {
             wavering: 0,
             passed: false,
             judged_start: None,
+            asked_anew: None,
             last_start: None,
             in_flight: Vec::new(),
             last: None,
@@ -135,7 +138,7 @@ impl Probing {
     pub fn steady(&self) -> Option<bool> {
         match self.standing {
             Standing::Up if self.passed && self.fails == 0 => Some(true),
-            Standing::Down if self.passes == 0 => Some(false),
+            Standing::Down if self.is_down() => Some(false),
             _ => None,
         }
     }
@@ -145,7 +148,19 @@ impl Probing {
         match self.standing {
             Standing::Unknown => true,
             Standing::Up => self.fails > 0 || !self.passed,
-            Standing::Down => self.passes > 0,
+            Standing::Down => !self.is_down(),
+        }
+    }
+
+    /// Whether it is down, and nothing speaks for it.
+    fn is_down(&self) -> bool {
+        self.standing == Standing::Down && self.passes == 0 && self.asked_anew.is_none()
+    }
+
+    /// What was learnt of it is from before something that whoever did it may have known better: if it is down, one more probe decides.
+    pub fn ask_anew(&mut self, now: Time) {
+        if self.is_down() && self.target.is_some() {
+            self.asked_anew = Some(now);
         }
     }
 
@@ -223,6 +238,7 @@ impl Probing {
             return Some(Judged { started, ok: None, text });
         };
         self.judged_start = Some(started);
+        self.asked_anew.take_if(|from| started >= *from);
         self.not_asked = None;
         if ok {
             self.passes = self.passes.saturating_add(1);
@@ -460,7 +476,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
                     Standing::Down => {
                         failed = true;
                         by_probe = true;
-                        decisive |= probing.passes == 0;
+                        decisive |= probing.is_down();
                     }
                     Standing::Unknown => unknown = true,
                 }

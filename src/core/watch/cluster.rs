@@ -116,6 +116,8 @@ pub struct Watched {
     pub findings: BTreeMap<InstanceId, Finding>,
     pub since: BTreeMap<InstanceId, Since>,
     pub memory: BTreeMap<AllocationId, AddressMemory>,
+    /// Who held each address when it was last looked at.
+    held: BTreeMap<AllocationId, InstanceId>,
     pub moving: BTreeMap<AllocationId, Moving>,
     pub rulings: Vec<Ruling>,
     pub decisions: BTreeMap<AllocationId, Decision>,
@@ -148,6 +150,7 @@ impl Watched {
             findings: BTreeMap::new(),
             since: BTreeMap::new(),
             memory: BTreeMap::new(),
+            held: BTreeMap::new(),
             moving: BTreeMap::new(),
             rulings: Vec::new(),
             decisions: BTreeMap::new(),
@@ -267,6 +270,7 @@ impl Watched {
         self.nodes.retain(|id, _| known.contains_key(id));
         self.findings.retain(|id, _| known.contains_key(id));
         self.since.retain(|id, _| known.contains_key(id));
+        self.ask_new_holders(now);
         let read_at = |id: &InstanceId| around.facts.seen_at(id);
         let first_read = around.first_read.unwrap_or(now);
         // Who was there at the first reading has always been.
@@ -402,6 +406,19 @@ impl Watched {
         }
         if let Some(at) = wake {
             self.wake_at(at);
+        }
+    }
+
+    /// Whoever moved an address to a node that fails here may have seen it recover: it is asked once more before it is left.
+    fn ask_new_holders(&mut self, now: Time) {
+        for address in &self.cluster.addresses {
+            let Some(holder) = self.holder_now(address, now) else { continue };
+            let before = self.held.insert(address.id.clone(), holder.clone());
+            if before.is_some_and(|before| before != holder)
+                && let Some(memory) = self.nodes.get_mut(&holder)
+            {
+                memory.probes.values_mut().for_each(|probing| probing.ask_anew(now));
+            }
         }
     }
 

@@ -822,6 +822,26 @@ fn rule_8_what_was_asked_before_a_move_by_others_tells_nothing_of_the_time_after
     }
 }
 
+/// Rule 8: a node that failed a watch's probes before the address came to it is asked once more before it is left: whoever moved it
+/// there may have seen it recover.
+#[test]
+fn rule_8_a_node_that_failed_before_the_address_came_to_it_is_asked_once_more() {
+    for recovers in [true, false] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "policy", "interval=30s");
+        scene.refuse(B);
+        scene.after(14_900, move |scene| {
+            if recovers {
+                scene.serve(B);
+            }
+            scene.by_hand(0, Some(B));
+        });
+        scene.watch(25);
+        let back = if recovers { None } else { Some(Some(A)) };
+        assert_eq!(scene.been(), [Some(B)].into_iter().chain(back).collect::<Vec<_>>(), "recovers: {recovers}");
+    }
+}
+
 /// Rule 8: nor is it left for what was read before a move that nobody has written down yet.
 #[test]
 fn rule_8_what_was_read_before_a_move_by_others_counts_no_more_before_it_is_on_record_either() {

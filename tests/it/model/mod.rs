@@ -186,7 +186,7 @@ fn two_watches_race_to_the_same_failover() {
         whys: &["holder-unhealthy", "healthy", "settling"],
         ..PAIR
     };
-    explore(setup, 730);
+    explore(setup, 731);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn three_nodes_fail_one_after_another() {
         whys: &["holder-unhealthy", "holder-gone", "moved-elsewhere"],
         ..PAIR
     };
-    explore(setup, 918);
+    explore(setup, 924);
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn events_come_late_or_of_an_earlier_life() {
         whys: &["holder-gone", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 1_567);
+    explore(setup, 1_593);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 5_361);
+    explore(setup, 5_370);
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn the_brake_holds() {
         whys: &["max-moves", "holder-gone", "holder-draining"],
         ..PAIR
     };
-    explore(setup, 1_974);
+    explore(setup, 1_976);
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn commands_move_it_and_others_do_too() {
         whys: &["manual", "refused"],
         ..PAIR
     };
-    explore(setup, 2_360);
+    explore(setup, 2_354);
 }
 
 #[test]
