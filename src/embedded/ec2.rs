@@ -359,8 +359,13 @@ pub enum Place<'a> {
 /// Why an association changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// A call, by this caller.
-    Call(u32),
+    /// A call.
+    Call {
+        /// By whom.
+        caller: u32,
+        /// When it was sent, in milliseconds.
+        sent_ms: u64,
+    },
     /// An operator: by hand, by another program, or by setting up the scene.
     Operator,
     /// Another Elastic IP took the private address.
@@ -486,7 +491,7 @@ enum Timer {
     /// Status checks pass again after the launch or reboot at this time.
     Initialized(Id, u64),
     /// A request takes effect that its client gave up on.
-    Late(u32, Arc<Request>),
+    Late(Plan, Arc<Request>),
 }
 
 /// EC2 in memory. Times are milliseconds and never go back: an earlier one is taken as the latest that was given.
@@ -1042,7 +1047,7 @@ impl Ec2 {
                     }
                 }
             }
-            Timer::Late(caller, request) => self.take_late_effect(caller, request),
+            Timer::Late(plan, request) => self.take_late_effect(&plan, &request),
         }
     }
 

@@ -475,7 +475,7 @@ impl Checker {
     fn placed(&mut self, placed: &Placed, next: Option<&Placed>, moment: &Moment<'_>) {
         if let Cause::Displaced { by } = &placed.cause
             && self.addresses.contains_key(by)
-            && let Some(Placed { cause: Cause::Call(caller), .. }) = next
+            && let Some(Placed { cause: Cause::Call { caller, .. }, .. }) = next
         {
             let since_ms = self.placed_ms.get(&placed.allocation).copied().unwrap_or_default();
             if moment.now_ms.saturating_sub(since_ms) > self.bounds.slack_ms + READ_BEFORE_MOVE_MS {
@@ -483,8 +483,8 @@ impl Checker {
                 self.object(placed.at_ms, "displaces", text);
             }
         }
-        if let Cause::Call(caller) = placed.cause {
-            self.judge_move(placed, caller, moment);
+        if let Cause::Call { caller, sent_ms } = placed.cause {
+            self.judge_move(placed, caller, sent_ms, moment);
         }
         self.placed_ms.insert(placed.allocation.clone(), placed.at_ms);
         let nodes = &self.nodes;
@@ -504,7 +504,7 @@ impl Checker {
         }
     }
 
-    fn judge_move(&mut self, placed: &Placed, caller: u32, moment: &Moment<'_>) {
+    fn judge_move(&mut self, placed: &Placed, caller: u32, sent_ms: u64, moment: &Moment<'_>) {
         let now_ms = placed.at_ms;
         let bounds = self.bounds;
         let slack_ms = bounds.slack_ms;
@@ -512,7 +512,8 @@ impl Checker {
         // Another cluster's has another judge.
         let Some(address) = self.addresses.get_mut(&placed.allocation) else { return };
         self.moves += 1;
-        address.moves_since_disturbance += 1;
+        // What was on its way before is none of the rest.
+        address.moves_since_disturbance += u32::from(sent_ms > self.disturbed_ms);
         let moves = address.moves_since_disturbance;
         let address = address.clone();
         let to = placed.association.as_ref().and_then(|at| at.instance.clone()).unwrap_or_default();
@@ -677,7 +678,7 @@ impl Checker {
             };
             let by_others = match &address.cause {
                 Cause::Operator | Cause::Displaced { .. } => true,
-                Cause::Call(by) => by_command(by),
+                Cause::Call { caller, .. } => by_command(caller),
                 _ => false,
             };
             let remembered = address.state.value.as_ref().is_some_and(|text| text.contains("holder="))
@@ -696,7 +697,7 @@ impl Checker {
             } else if by_others && remembered {
                 self.object(now_ms, "failback undoes others' move", who.clone());
             } else if now_ms.saturating_sub(address.came_ms) + slack_ms < bounds.stable_ms
-                && (matches!(address.cause, Cause::Call(_)) || address.state.since_ms >= address.came_ms)
+                && (matches!(address.cause, Cause::Call { .. }) || address.state.since_ms >= address.came_ms)
             {
                 // What came by others and is on no record may have come long ago, for all that a watch can know.
                 self.object(now_ms, "failback too soon", who.clone());
@@ -737,8 +738,8 @@ impl Checker {
                 address.counted.push((now_ms, caller));
             }
         }
-        // One, one more by racing, and what was on its way before; effects that come late and calls that fail add to them.
-        let allowed = 3 + u32::from(bounds.failback) + if reads_fine { 0 } else { 5 };
+        // One, and one more by racing; effects that come late and calls that fail add to them.
+        let allowed = 2 + u32::from(bounds.failback) + if reads_fine { 0 } else { 5 };
         let unclear = self
             .nodes
             .values()

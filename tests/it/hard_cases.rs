@@ -502,7 +502,7 @@ impl Stage {
                 Some(at) => at.instance.as_ref().map_or("no instance".to_owned(), |id| id.to_string()),
             };
             let at_ms = placed.at_ms.saturating_sub(START_MS);
-            let rank = if matches!(placed.cause, Cause::Call(_)) { PLACED } else { STORY };
+            let rank = if matches!(placed.cause, Cause::Call { .. }) { PLACED } else { STORY };
             lines.push((at_ms, rank, self.plain(&format!("EC2: {} is on {on}", address_name(number)))));
         }
         for (at_ms, call) in self.world.calls() {

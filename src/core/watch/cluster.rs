@@ -116,8 +116,8 @@ pub struct Watched {
     pub findings: BTreeMap<InstanceId, Finding>,
     pub since: BTreeMap<InstanceId, Since>,
     pub memory: BTreeMap<AllocationId, AddressMemory>,
-    /// Who held each address when it was last looked at.
-    held: BTreeMap<AllocationId, InstanceId>,
+    /// Who held each address when it was last looked at, or got it from here.
+    pub held: BTreeMap<AllocationId, InstanceId>,
     pub moving: BTreeMap<AllocationId, Moving>,
     pub rulings: Vec<Ruling>,
     pub decisions: BTreeMap<AllocationId, Decision>,

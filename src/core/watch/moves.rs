@@ -73,6 +73,7 @@ impl Watch {
     fn arrived(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) {
         let Some(moving) = watched.moving.get(id) else { return };
         let plan = moving.plan.clone();
+        watched.held.insert(id.clone(), plan.to.clone());
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         let memory = watched.memory.get(id);
         let before = address.and_then(|address| remembered(address, memory));

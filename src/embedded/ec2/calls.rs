@@ -123,6 +123,7 @@ pub enum Response {
 pub struct Plan {
     /// Who calls.
     pub caller: u32,
+    sent_ms: u64,
     /// When to [`Ec2::run`] it; never after the answer.
     pub effect_at_ms: u64,
     /// When the client has the answer, or gives up.
@@ -203,6 +204,7 @@ impl Ec2 {
         };
         let mut plan = Plan {
             caller,
+            sent_ms: now_ms,
             effect_at_ms,
             answer_at_ms,
             fate,
@@ -278,7 +280,7 @@ impl Ec2 {
             Fate::LoseRequest => Err(Error::timeout()),
             Fate::Late(at_ms) => {
                 let in_ms = at_ms.saturating_sub(self.now_ms);
-                self.set_timer(in_ms, Timer::Late(plan.caller, Arc::new(request.clone())));
+                self.set_timer(in_ms, Timer::Late(plan.clone(), Arc::new(request.clone())));
                 Err(Error::timeout())
             }
             _ if plan.throttled && !self.take_tokens(api, 1) => Err(self.limit_exceeded(api)),
@@ -316,19 +318,11 @@ impl Ec2 {
         self.run(&plan, request, now_ms)
     }
 
-    pub(super) fn take_late_effect(&mut self, caller: u32, request: Arc<Request>) {
-        let plan = Plan {
-            caller,
-            effect_at_ms: self.now_ms,
-            answer_at_ms: self.now_ms,
-            fate: Fate::LoseAnswer,
-            throttled: false,
-            stale_ms: [(Shown::Associations, 0), (Shown::States, 0), (Shown::Tags, 0)],
-            omitted: Vec::new(),
-        };
+    /// What a call does that its client gave up on.
+    pub(super) fn take_late_effect(&mut self, plan: &Plan, request: &Request) {
         // Nobody waits for the answer.
-        let changed = self.execute(&plan, &request).is_ok_and(|done| done.changed);
-        self.record_call(caller, &request, 0, Some("Timeout"), changed);
+        let changed = self.execute(plan, request).is_ok_and(|done| done.changed);
+        self.record_call(plan.caller, request, 0, Some("Timeout"), changed);
     }
 
     fn record_call(&mut self, caller: u32, request: &Request, pages: u64, code: Option<&'static str>, changed: bool) {
@@ -401,7 +395,8 @@ impl Ec2 {
     fn execute(&mut self, plan: &Plan, request: &Request) -> Result<Done, Error> {
         match request {
             Request::AssociateAddress { allocation, interface, private_ip, allow_reassociation, dry_run } => {
-                return self.associate(plan.caller, allocation, interface, *private_ip, *allow_reassociation, *dry_run);
+                let cause = Cause::Call { caller: plan.caller, sent_ms: plan.sent_ms };
+                return self.associate(cause, allocation, interface, *private_ip, *allow_reassociation, *dry_run);
             }
             Request::CreateTags { resources, tags, dry_run } => return self.create_tags(resources, tags, *dry_run),
             _ => {}
@@ -513,7 +508,7 @@ impl Ec2 {
     /// AssociateAddress, by the API reference ("AssociateAddress", "Error codes") and, where that is silent, by field reports.
     fn associate(
         &mut self,
-        caller: u32,
+        cause: Cause,
         allocation: &Id,
         interface: &Id,
         private_ip: Ipv4Addr,
@@ -567,7 +562,7 @@ impl Ec2 {
                 return Err(Error::client("Resource.AlreadyAssociated", text));
             }
         }
-        let id = self.place(allocation, Some((interface.clone(), private_ip)), Cause::Call(caller));
+        let id = self.place(allocation, Some((interface.clone(), private_ip)), cause);
         Ok(Done { response: Response::Associated(id.unwrap_or_default()), entries: 0, changed: true })
     }
 

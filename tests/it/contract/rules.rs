@@ -1698,6 +1698,6 @@ fn rule_8_moves_are_made_by_single_calls_that_name_the_place() {
     scene.stop_node(A);
     scene.sweep();
     let causes: Vec<_> = scene.ec2.history().iter().filter(|it| it.at_ms >= START_MS).map(|it| &it.cause).collect();
-    assert!(causes.len() == 2 && causes.iter().all(|cause| matches!(cause, Cause::Call(_))), "{causes:?}");
+    assert!(causes.len() == 2 && causes.iter().all(|cause| matches!(cause, Cause::Call { .. })), "{causes:?}");
     assert_eq!(scene.ec2.displacements().count(), 0);
 }

@@ -294,7 +294,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 5_370);
+    explore(setup, 5_367);
 }
 
 #[test]
