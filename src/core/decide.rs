@@ -33,6 +33,9 @@ pub const NODES_BEFORE_CHOICE: Duration = Duration::from_secs(12);
 /// How far apart an interface must be seen attached to nothing before its address is free for rescue.
 pub const LOOSE_FOR: Duration = Duration::from_secs(10);
 
+/// After so many nodes to which AWS does not allow the move it is taken for forbidden to all.
+pub const MAX_FORBIDDEN: usize = 3;
+
 /// What kind of decision it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -183,6 +186,8 @@ pub struct AddressMemory {
     pub first_holder: Option<InstanceId>,
     /// Nodes that EC2 refused in this invocation, and why.
     pub refused: BTreeMap<InstanceId, String>,
+    /// Nodes to which AWS does not allow this caller to move it, and what it says: another may do.
+    pub forbidden: BTreeMap<InstanceId, String>,
     /// Set once the address can't be moved in this invocation at all.
     pub barred: Option<String>,
     /// Since when it has needed a rescue.
@@ -202,6 +207,14 @@ impl AddressMemory {
         self.earlier.extend(self.state.take().into_iter().chain(shown.cloned()));
         self.earlier.retain(|earlier| earlier.since.whole_second() >= second);
         self.state = Some(state);
+    }
+
+    /// AWS does not allow this caller to move it to this node.
+    pub fn forbid(&mut self, to: InstanceId, why: String) {
+        self.forbidden.insert(to, why.clone());
+        if self.forbidden.len() >= MAX_FORBIDDEN {
+            self.barred = Some(why);
+        }
     }
 
     /// Whether this tag was known when the state in memory was made.
@@ -353,7 +366,7 @@ pub fn decide(question: Question<'_>) -> Vec<Ruling> {
     }
     let mut rulings = Vec::with_capacity(question.cluster.addresses.len());
     for address in &question.cluster.addresses {
-        let ruling = Asked { question, address, held: &held, taken: &taken }.rule();
+        let ruling = Asked { question, address, held: &held, taken: &taken, allowed_only: false }.rule();
         let settled_move = ruling.decision.kind == Kind::Move;
         if let Some(plan) = ruling.plan.as_ref().filter(|_| settled_move) {
             taken.give(plan.slot.clone(), address.id.clone());
@@ -374,6 +387,8 @@ struct Asked<'a> {
     address: &'a ClusterAddress,
     held: &'a BTreeMap<&'a InstanceId, usize>,
     taken: &'a Taken<'a>,
+    /// Only nodes that AWS has not forbidden are asked about.
+    allowed_only: bool,
 }
 
 /// A node as a target for one address.
@@ -417,6 +432,11 @@ impl<'a> Asked<'a> {
 
     fn finding(&self, id: &InstanceId) -> Option<&'a Finding> {
         self.question.findings.get(id)
+    }
+
+    /// Why AWS does not allow the move to this node, if it does not.
+    fn forbidden(&self, id: &InstanceId) -> Option<&'a String> {
+        self.memory()?.forbidden.get(id)
     }
 
     fn label(&self, id: &InstanceId) -> String {
@@ -484,6 +504,9 @@ impl<'a> Asked<'a> {
         }
         if let Some(why) = self.memory().and_then(|memory| memory.refused.get(&node.id)) {
             lasting.push(format!("EC2 refused it: {why}"));
+        }
+        if let Some(why) = self.forbidden(&node.id).filter(|_| self.allowed_only) {
+            lasting.push(format!("AWS does not allow the move to it: {why}"));
         }
         match finding {
             None => passing.push("not looked at yet".to_owned()),
@@ -563,10 +586,21 @@ impl<'a> Asked<'a> {
     fn rule(&self) -> Ruling {
         let mode = self.address.mode.in_force(self.question.now);
         let order = self.memory().and_then(|memory| memory.order.as_ref());
-        let mut ruling = match order {
-            Some(order) => self.rule_order(order),
-            None => self.rule_auto(),
+        let rule = |asked: &Self| match order {
+            Some(order) => asked.rule_order(order),
+            None => asked.rule_auto(),
         };
+        let mut ruling = rule(self);
+        let is_forbidden =
+            |ruling: &Ruling| ruling.plan.as_ref().is_some_and(|plan| self.forbidden(&plan.to).is_some());
+        if is_forbidden(&ruling) {
+            // Another candidate may do; what is none is no better than the node that is forbidden.
+            let other = rule(&Asked { allowed_only: true, ..*self });
+            let goes = other.plan.as_ref().is_some_and(|plan| plan.why != Why::LastResort) && !is_forbidden(&other);
+            if other.pending || goes {
+                ruling = other;
+            }
+        }
         if order.is_none() && (self.question.manual || mode != AddressMode::Auto) {
             let by = if self.question.manual {
                 "EIPWATCH_MODE is manual".to_owned()
@@ -584,7 +618,8 @@ impl<'a> Asked<'a> {
                 would: Some(Box::new(ruling.decision)),
             };
         } else if let Some(plan) = &ruling.plan
-            && let Some(why) = self.memory().and_then(|memory| memory.barred.as_ref())
+            && let Some(why) =
+                self.memory().and_then(|memory| memory.barred.as_ref().or_else(|| memory.forbidden.get(&plan.to)))
         {
             let cure = self.cure(why, plan);
             ruling.plan = None;
@@ -843,7 +878,8 @@ impl<'a> Asked<'a> {
             && node.state == Some(InstanceState::Running)
             && finding.verdict != Verdict::Gone
             && self.same_border_group(node)
-            && self.memory().is_none_or(|memory| !memory.refused.contains_key(&node.id));
+            && self.memory().is_none_or(|memory| !memory.refused.contains_key(&node.id))
+            && !(self.allowed_only && self.forbidden(&node.id).is_some());
         let resort = if finding.leaving.is_some() {
             Resort::Leaving
         } else if finding.verdict == Verdict::Unhealthy || finding.impaired {

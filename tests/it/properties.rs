@@ -238,6 +238,7 @@ fn memory() -> impl Strategy<Value = AddressMemory> {
             AddressMemory {
                 state,
                 refused: refused.into_iter().map(|id| (id, "IncorrectInstanceState".to_owned())).collect(),
+                forbidden: BTreeMap::new(),
                 barred,
                 rescue_since,
                 loose_since: loose_since.map(|since| ("eni-98".into(), since)),

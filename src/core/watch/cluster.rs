@@ -138,8 +138,8 @@ pub struct Watched {
     pub dirty: bool,
     /// While a command's own tag is being written, or dry runs: nothing is moved.
     pub hold: bool,
-    /// Addresses whose move EC2 was asked about in a dry run.
-    pub asked_if_allowed: BTreeSet<AllocationId>,
+    /// The moves that EC2 was asked about in a dry run.
+    pub asked_if_allowed: BTreeSet<(AllocationId, InstanceId)>,
 }
 
 impl Watched {
@@ -651,6 +651,7 @@ impl Watched {
                 && !memory.recording
                 && memory.left_alone_until.is_none_or(|until| now >= until);
             if !may {
+                memory.differs_since = None;
                 continue;
             }
             let old = node.health.as_ref();

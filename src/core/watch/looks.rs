@@ -29,6 +29,8 @@ pub const BACKOFF_MAX_URGENT: Duration = Duration::from_secs(1);
 pub const MAX_OPTIONAL_TRIES: u32 = 3;
 /// How long it is then done without, where it may be had again: something may be decided on what it told last.
 pub const GIVEN_UP_FOR: Duration = Duration::from_secs(10);
+/// How often in a row a read that nothing can be done without may be refused, where it was allowed before.
+pub const MAX_REFUSALS: u32 = 5;
 /// How often DescribeInstances fails before instances are asked for one by one.
 pub const TRIES_BEFORE_BISECTING: u32 = 2;
 /// The most calls of one search for the instances that can still be described.
@@ -478,7 +480,8 @@ impl Looks {
                 self.status.want(now);
                 return (Outcome::Nothing, None);
             }
-            self.status_by_id = answer.is_ok();
+            // Where all of them cannot be had, those of our nodes may be.
+            self.status_by_id = answer.is_ok() || !self.status_by_id;
             optional(&mut self.status, answer, asked, facts, now, (self.repeat.then_some(STATUS_EVERY), GIVEN_UP_FOR))
         } else if let Some(asked) = self.alarms.take(id) {
             self.take_alarms(asked, answer, facts, now)
@@ -691,7 +694,8 @@ impl Looks {
 }
 
 fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Duration) -> Outcome {
-    if error.failure == Failure::NotPermitted {
+    // Where it was allowed before, credentials or a policy may be about to change.
+    if error.failure == Failure::NotPermitted && (routine.answers == 0 || routine.failures + 1 >= MAX_REFUSALS) {
         routine.error = Some(error.clone());
         routine.given_up = true;
         return Outcome::Fatal(error);

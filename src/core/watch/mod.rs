@@ -100,7 +100,7 @@ pub enum Ending {
 #[derive(Clone)]
 enum Doing {
     Associate(ClusterName, AllocationId),
-    DryRun(ClusterName, AllocationId),
+    DryRun(ClusterName, AllocationId, InstanceId),
     Tag(TagWrite),
 }
 
@@ -597,13 +597,13 @@ impl Watch {
         self.out.push(Effect::Log(Record::Call { at: now, asked, act, error: result.as_ref().err().cloned() }));
         match doing {
             Doing::Tag(write) => self.tagged(write, result, now),
-            Doing::DryRun(name, address) => {
+            Doing::DryRun(name, address, to) => {
                 if let Err(error) = result
                     && let Some(watched) = self.clusters.get_mut(&name)
                 {
                     let memory = watched.memory.entry(address).or_default();
                     if error.failure == Failure::NotPermitted {
-                        memory.barred = Some(error.to_string());
+                        memory.forbid(to, error.to_string());
                     } else {
                         watched.notes.push(format!("a dry run of the move failed: {error}"));
                     }

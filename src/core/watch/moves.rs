@@ -389,7 +389,8 @@ impl Watch {
             let to = watched.moving.get(&address).map(|moving| moving.plan.to.clone());
             let memory = watched.memory.entry(address.clone()).or_default();
             match (error.failure, to) {
-                (Failure::NotPermitted | Failure::AddressGone, _) => memory.barred = Some(error.to_string()),
+                (Failure::AddressGone, _) => memory.barred = Some(error.to_string()),
+                (Failure::NotPermitted, Some(to)) => memory.forbid(to, error.to_string()),
                 (_, Some(to)) => {
                     memory.refused.insert(to, error.to_string());
                 }
@@ -412,10 +413,9 @@ impl Watch {
                 .iter()
                 .filter(|ruling| !ruling.pending)
                 .filter_map(|ruling| Some((ruling.address.clone(), ruling.plan.clone()?)))
-                .filter(|(id, _)| !watched.asked_if_allowed.contains(id))
+                .filter(|(id, plan)| watched.asked_if_allowed.insert((id.clone(), plan.to.clone())))
                 .collect();
             for (id, plan) in plans {
-                watched.asked_if_allowed.insert(id.clone());
                 self.last_id += 1;
                 let act_id = self.last_id;
                 let act = Act::Associate {
@@ -426,7 +426,7 @@ impl Watch {
                 };
                 self.api_calls += 1;
                 self.out.push(Effect::Act(act_id, act.clone()));
-                self.doing.insert(act_id, (now, act, Doing::DryRun(name.clone(), id)));
+                self.doing.insert(act_id, (now, act, Doing::DryRun(name.clone(), id, plan.to)));
             }
         }
     }

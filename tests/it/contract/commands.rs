@@ -666,7 +666,8 @@ fn a_dry_run_tells_for_which_address_the_move_is_not_permitted() {
         let told = scene.send(&json!({"action": "sweep", "cluster": "web", "dry_run": true}));
         let blocked = |n: usize| scene.says(&told, n).starts_with("blocked not-permitted");
         assert_eq!((blocked(0), blocked(1)), (barred == 0, barred == 1), "{barred}");
-        assert_eq!(told.calls.len(), 2, "{:?}", told.calls);
+        // Of that which may not go to one node it is asked whether it may go to the other.
+        assert!((3..=4).contains(&told.calls.len()), "{:?}", told.calls);
     }
 }
 

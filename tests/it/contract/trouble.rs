@@ -37,13 +37,15 @@ fn a_failing_read_that_can_be_done_without_holds_up_nothing() {
 #[test]
 fn status_checks_are_read_by_id_as_far_as_that_goes() {
     // Who names nobody is refused later on: a cluster of the usual size names its nodes.
-    let mut scene = Scene::pair();
-    let from_ms = scene.epoch_ms() + 10_000;
     let unnamed =
         || Rule::new(Fault::Zone { zone: "elsewhere".to_owned(), unnamed: true }).on(Api::DescribeInstanceStatus);
-    scene.ec2.faults_mut().push(unnamed().between(from_ms, u64::MAX));
-    let told = scene.watch(40);
-    assert_eq!(told.problems(), "");
+    for refused_after_ms in [10_000, 0] {
+        let mut scene = Scene::pair();
+        let from_ms = scene.epoch_ms() + refused_after_ms;
+        scene.ec2.faults_mut().push(unnamed().between(from_ms, u64::MAX));
+        let told = scene.watch(40);
+        assert_eq!(told.problems(), "", "after {refused_after_ms} ms");
+    }
     // One that EC2 has forgotten fails a call that names it: then it names nobody.
     let mut scene = Scene::pair();
     let b = scene.node(B);
@@ -58,6 +60,25 @@ fn status_checks_are_read_by_id_as_far_as_that_goes() {
     scene.after(36_000, |scene| scene.stop_node(A));
     let told = scene.watch(45);
     scene.ends(&told, "move holder-gone to B", "B");
+}
+
+/// A read that was allowed a moment ago and is refused now is tried again: credentials or a policy may be about to change. Five times in
+/// a row end the watch.
+#[test]
+fn a_watch_outlives_a_read_that_is_refused_for_a_moment() {
+    for api in [Api::DescribeAddresses, Api::DescribeInstances] {
+        for (refused_ms, outlives) in [(1_000, true), (8_000, false)] {
+            let mut scene = Scene::pair();
+            let from_ms = scene.epoch_ms() + 4_900;
+            let refused = Rule::error("AuthFailure").on(api).between(from_ms, from_ms + refused_ms);
+            scene.ec2.faults_mut().push(refused);
+            scene.after(15_000, |scene| scene.stop_node(A));
+            let told = scene.watch(25);
+            assert_eq!((told.report.ok, scene.holder(0) == "B"), (outlives, outlives), "{api:?} {refused_ms}");
+            let said = told.report.error.is_some_and(|error| error.contains("AuthFailure"));
+            assert_eq!(said, !outlives, "{api:?} {refused_ms}");
+        }
+    }
 }
 
 /// While an address is on its way EC2 is asked at least once a second, though it does not answer.
@@ -113,22 +134,24 @@ fn a_rescue_waits_a_second_for_another_try() {
 /// A watch that can observe no more does not hide what it was doing: a move that was sent may have been made.
 #[test]
 fn a_watch_that_sees_no_more_tells_of_the_move_that_it_has_sent() {
-    for (code, blind, open) in [
+    for (code, fails_at_ms, blind, open) in [
         (
             "InternalError",
+            0,
             "EC2 could not be observed for web",
             "web: 203.0.113.1 may have been moved to web-2 (i-00000000000000002) from web-1 (i-00000000000000001): ",
         ),
         (
             "UnauthorizedOperation",
+            6_000,
             "EC2 does not let eipwatch observe",
             "web: NOT moved: EC2 refused to be read before the move could be sent",
         ),
     ] {
         let mut scene = Scene::pair();
         scene.world.time_limit_ms = 30_000;
-        scene.refuse(A);
         let from_ms = scene.epoch_ms() + 1_000;
+        scene.after(fails_at_ms, |scene| scene.refuse(A));
         scene.ec2.faults_mut().push(Rule::error(code).on(Api::DescribeAddresses).between(from_ms, u64::MAX));
         scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::AssociateAddress));
         let told = scene.watch(20);

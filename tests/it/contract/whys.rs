@@ -180,6 +180,40 @@ fn why_not_permitted() {
     assert!(error.starts_with("web: ") && error.contains("UnauthorizedOperation"), "{error}");
 }
 
+/// Where AWS allows the move to one node and not to another, the address goes where it may: a role's policy may name some of them only.
+#[test]
+fn what_is_not_permitted_to_one_node_is_to_another() {
+    let sweep = |forbidden: &[usize], dry: bool| {
+        let mut scene = Scene::seasoned(1, 4);
+        for node in forbidden {
+            let id = scene.node(*node);
+            let rule = Rule::error("UnauthorizedOperation").on(Api::AssociateAddress).naming(&id);
+            scene.ec2.faults_mut().push(rule);
+        }
+        scene.stop_node(A);
+        let told = scene.send(&json!({"action": "sweep", "dry_run": dry}));
+        let tried = told.calls.iter().filter(|call| call.starts_with("associate") || call.starts_with("ask")).count();
+        (scene.says(&told, 0), scene.holder(0), tried)
+    };
+    assert_eq!(sweep(&[B], false), ("move holder-gone to C".to_owned(), "C".to_owned(), 2));
+    assert_eq!(sweep(&[B], true), ("move holder-gone to C".to_owned(), "A".to_owned(), 2));
+    // After three of them no more are tried.
+    assert_eq!(sweep(&[B, C, 3], false), ("blocked not-permitted to B".to_owned(), "A".to_owned(), 3));
+}
+
+/// A preferred node that AWS does not allow the address to go back to is no reason to move it anywhere else.
+#[test]
+fn why_not_permitted_of_a_failback() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.remember(0, A, Some(C), "holder-unhealthy", 600);
+    scene.tag_node(C, "priority", "200");
+    scene.tag_address(0, "policy", "failback=auto stable=5s");
+    let c = scene.node(C);
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress).naming(&c));
+    let told = scene.watch(30);
+    scene.ends(&told, "blocked not-permitted to C", "A");
+}
+
 #[test]
 fn why_refused() {
     let mut scene = Scene::pair();

@@ -239,7 +239,7 @@ fn whatever_becomes_of_the_holder_and_the_address() {
         ],
         ..PAIR
     };
-    explore(setup, 915);
+    explore(setup, 909);
 }
 
 #[test]
