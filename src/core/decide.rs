@@ -34,7 +34,7 @@ pub const NODES_BEFORE_CHOICE: Duration = Duration::from_secs(12);
 pub const LOOSE_FOR: Duration = Duration::from_secs(10);
 
 /// After so many nodes to which AWS does not allow the move it is taken for forbidden to all.
-pub const MAX_FORBIDDEN: usize = 3;
+pub const MAX_FORBIDDEN: usize = 5;
 
 /// What kind of decision it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +196,8 @@ pub struct AddressMemory {
     pub unrecorded: Option<(InstanceId, Time)>,
     /// The interface that it sits on, and since when that is known to be attached to nothing.
     pub loose_since: Option<(InterfaceId, Time)>,
+    /// The interface that it sits on, and since when it is asked in vain what that is.
+    pub unclear_since: Option<(InterfaceId, Time)>,
     /// A command to move it.
     pub order: Option<Order>,
 }
@@ -505,7 +507,9 @@ impl<'a> Asked<'a> {
         if let Some(why) = self.memory().and_then(|memory| memory.refused.get(&node.id)) {
             lasting.push(format!("EC2 refused it: {why}"));
         }
-        if let Some(why) = self.forbidden(&node.id).filter(|_| self.allowed_only) {
+        if self.allowed_only
+            && let Some(why) = self.forbidden(&node.id)
+        {
             lasting.push(format!("AWS does not allow the move to it: {why}"));
         }
         match finding {
@@ -549,7 +553,11 @@ impl<'a> Asked<'a> {
             again_at: None,
             reading_wanted: None,
             plan: None,
-            candidates: rated.iter().filter(|rated| rated.slot.is_ok()).map(|rated| rated.node.id.clone()).collect(),
+            candidates: rated
+                .iter()
+                .filter(|rated| rated.slot.is_ok() && self.forbidden(&rated.node.id).is_none())
+                .map(|rated| rated.node.id.clone())
+                .collect(),
         }
     }
 
@@ -590,15 +598,17 @@ impl<'a> Asked<'a> {
             Some(order) => asked.rule_order(order),
             None => asked.rule_auto(),
         };
-        let mut ruling = rule(self);
-        let is_forbidden =
-            |ruling: &Ruling| ruling.plan.as_ref().is_some_and(|plan| self.forbidden(&plan.to).is_some());
-        if is_forbidden(&ruling) {
-            // Another candidate may do; what is none is no better than the node that is forbidden.
-            let other = rule(&Asked { allowed_only: true, ..*self });
-            let goes = other.plan.as_ref().is_some_and(|plan| plan.why != Why::LastResort) && !is_forbidden(&other);
-            if other.pending || goes {
-                ruling = other;
+        let mut ruling = rule(&Asked { allowed_only: true, ..*self });
+        let forbidden = self.memory().map(|memory| &memory.forbidden).filter(|forbidden| !forbidden.is_empty());
+        if let Some(forbidden) = forbidden
+            && ruling.plan.is_none()
+            && !ruling.pending
+            && ruling.decision.why != Why::MaxMoves
+        {
+            // Nowhere else: if it would go to one of these, that is the reason why it does not.
+            let all = rule(self);
+            if all.plan.as_ref().is_some_and(|plan| forbidden.contains_key(&plan.to)) {
+                ruling = all;
             }
         }
         if order.is_none() && (self.question.manual || mode != AddressMode::Auto) {
@@ -619,7 +629,7 @@ impl<'a> Asked<'a> {
             };
         } else if let Some(plan) = &ruling.plan
             && let Some(why) =
-                self.memory().and_then(|memory| memory.barred.as_ref().or_else(|| memory.forbidden.get(&plan.to)))
+                self.memory().and_then(|memory| memory.forbidden.get(&plan.to).or(memory.barred.as_ref()))
         {
             let cure = self.cure(why, plan);
             ruling.plan = None;
@@ -686,12 +696,16 @@ impl<'a> Asked<'a> {
                     );
                     return self.stay(Why::Outsider, text, &rated);
                 }
+                let Some(until) = self.unclear_until() else {
+                    let text = format!(
+                        "{ip} sits on interface {interface}, which belongs to no instance, and of which EC2 tells nothing: it is left alone."
+                    );
+                    return self.stay(Why::Outsider, text, &rated);
+                };
                 let text = format!(
                     "{ip} sits on interface {interface}, which belongs to no instance; what it is has not been read yet."
                 );
-                let mut ruling = self.stay(Why::Outsider, text, &rated);
-                ruling.pending = true;
-                return ruling;
+                return Ruling { pending: true, again_at: Some(until), ..self.stay(Why::Outsider, text, &rated) };
             }
             (None, Holder::Outsider { what, .. }) => {
                 let rated = self.rated(None);
@@ -951,6 +965,13 @@ impl<'a> Asked<'a> {
         self.go(Some(holder), one.node, slot, Why::HolderUnhealthy, text, rated)
     }
 
+    /// Until when an answer is waited for about the interface that the address sits on, if it still is.
+    fn unclear_until(&self) -> Option<Time> {
+        let now = self.question.now;
+        let since = self.memory().and_then(|memory| memory.unclear_since.as_ref()).map_or(now, |(_, since)| *since);
+        Some(since + LOOSE_FOR).filter(|until| now < *until)
+    }
+
     /// From when on nodes must have been read for a move that nothing is urgent about, if they have not been.
     fn nodes_too_old(&self) -> Option<Time> {
         let from = self.question.now - NODES_BEFORE_CHOICE;
@@ -1064,12 +1085,19 @@ impl<'a> Asked<'a> {
         if now < ready_at {
             return Some(Ruling { again_at: Some(ready_at), ..stay.clone() });
         }
+        let brake = self.brake();
+        let due = brake.as_ref().map_or(ready_at, |brake| brake.until.max(ready_at));
         let back = self.label(&one.node.id);
-        if let Some(Brake { text: used_up, until }) = self.brake().filter(|brake| now < brake.until) {
+        if let Some(Brake { text: used_up, until }) = brake.filter(|brake| now < brake.until) {
             let text = format!(
                 "Nothing is wrong: {who} holds {ip} and is healthy. {back} is preferred and healthy again, but {used_up}: it goes back at {until} at the earliest."
             );
             return Some(Ruling { again_at: Some(until), ..self.blocked(Why::MaxMoves, text, rated) });
+        }
+        // What was read before that moment may be over: the node may be drained or leaving since.
+        if now.since(due) < READ_AFTER_WAIT && self.question.readable_from < due {
+            let until = due + READ_AFTER_WAIT;
+            return Some(Ruling { reading_wanted: Some(due), again_at: Some(until), ..stay.clone() });
         }
         let text = format!(
             "{who} holds {ip} and is healthy, but {back} is preferred and has been healthy since {healthy_since}: it goes back."
@@ -1105,9 +1133,14 @@ impl<'a> Asked<'a> {
                     );
                     return self.blocked(Why::Refused, text, &rated);
                 }
-                let mut ruling = self.stay(Why::Outsider, format!("What holds {ip} is being asked."), &rated);
-                ruling.pending = true;
-                return ruling;
+                let Some(until) = self.unclear_until() else {
+                    let text = format!(
+                        "{ip} sits on interface {interface}, of which EC2 tells nothing: it is left alone. Disassociate it first."
+                    );
+                    return self.blocked(Why::Refused, text, &rated);
+                };
+                let text = format!("What holds {ip} is being asked.");
+                return Ruling { pending: true, again_at: Some(until), ..self.stay(Why::Outsider, text, &rated) };
             }
             other => other.instance(),
         };

@@ -157,10 +157,10 @@ impl Probing {
         self.standing == Standing::Down && self.passes == 0 && self.asked_anew.is_none()
     }
 
-    /// What was learnt of it is from before something that whoever did it may have known better: if it is down, one more probe decides.
+    /// What was learnt of it is older than a move by somebody who may have known better: if it is down, one more probe decides.
     pub fn ask_anew(&mut self, now: Time) {
-        if self.is_down() && self.target.is_some() {
-            self.asked_anew = Some(now);
+        if self.target.is_some() {
+            self.asked_anew.get_or_insert(now);
         }
     }
 
@@ -231,6 +231,7 @@ impl Probing {
         if self.judged_start.is_some_and(|judged| started < judged) {
             return None;
         }
+        self.asked_anew.take_if(|from| started >= *from);
         let (ok, text) = read_answer(answer, policy, now.since(started));
         let Some(ok) = ok else {
             self.wavering = self.wavering.saturating_add(1);
@@ -238,7 +239,6 @@ impl Probing {
             return Some(Judged { started, ok: None, text });
         };
         self.judged_start = Some(started);
-        self.asked_anew.take_if(|from| started >= *from);
         self.not_asked = None;
         if ok {
             self.passes = self.passes.saturating_add(1);
@@ -436,6 +436,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
     let mut passed_other = false;
     let mut failed = false;
     let mut by_probe = false;
+    let mut down = false;
     let mut suspect = false;
     let mut unknown = false;
     let mut settled = true;
@@ -476,7 +477,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
                     Standing::Down => {
                         failed = true;
                         by_probe = true;
-                        decisive |= probing.is_down();
+                        down |= probing.is_down();
                     }
                     Standing::Unknown => unknown = true,
                 }
@@ -513,6 +514,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
         }
     }
 
+    decisive |= down;
     // One that EC2 cannot describe is judged by its probes alone.
     let failed = failed && (node.state.is_some() || by_probe);
     let verdict = if gone.is_some() {
@@ -538,7 +540,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
         probes_passed,
         wavering,
         impaired: !impaired.is_empty(),
-        by_reading: verdict == Verdict::Unhealthy && !by_probe,
+        by_reading: verdict == Verdict::Unhealthy && !down,
         unread,
         leaving: None,
         evidence,

@@ -242,6 +242,7 @@ fn memory() -> impl Strategy<Value = AddressMemory> {
                 barred,
                 rescue_since,
                 loose_since: loose_since.map(|since| ("eni-98".into(), since)),
+                unclear_since: None,
                 order: order.map(|(to, force)| Order { to, force }),
                 first_holder: None,
                 earlier: earlier.into_iter().collect(),

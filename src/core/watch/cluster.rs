@@ -16,7 +16,7 @@ use crate::core::report::MoveReport;
 use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Taken};
 use crate::core::tags::{Check, Health, Keys, Leaving, State, Undrained, Verdict, plain};
 use crate::core::time::{Time, millis};
-use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
+use crate::core::verdict::{self, Case, Finding, NOTICES, Probing, Pulse};
 
 use super::looks::{BACKOFF_MAX_URGENT, GIVEN_UP_FOR, Looks, Routine, is_hopeless};
 use super::moving::Moving;
@@ -27,7 +27,7 @@ pub const ADOPT_AFTER: Duration = Duration::from_secs(3);
 pub const FRESH_WHEN_FAILING: Duration = Duration::from_millis(400);
 /// How long the first reading of status checks is waited for once everything else was read.
 pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);
-/// How long before its health tag is found to be wrong a node must have been read for that to be written, in a watch and as far as it can be.
+/// How long before its health tag is found to be wrong a node must have been read for that to be written, as far as it can be.
 pub const READ_BEFORE_HEALTH: Duration = Duration::from_secs(1);
 /// How long a tag that could not be written is left alone.
 pub const TAG_LEFT_ALONE: Duration = Duration::from_secs(60);
@@ -271,6 +271,14 @@ impl Watched {
         self.findings.retain(|id, _| known.contains_key(id));
         self.since.retain(|id, _| known.contains_key(id));
         self.ask_new_holders(now);
+        for node in self.cluster.nodes.values_mut() {
+            // A time to come was not written by us.
+            node.health.take_if(|health| {
+                let notice = health.leaving.as_ref().filter(|leaving| NOTICES.contains(&leaving.kind.as_str()));
+                let times = [Some(health.since), notice.map(|notice| notice.noticed), health.undrained.map(|it| it.at)];
+                times.into_iter().flatten().any(|at| at.since(now) >= decide::SETTLING)
+            });
+        }
         let read_at = |id: &InstanceId| around.facts.seen_at(id);
         let first_read = around.first_read.unwrap_or(now);
         // Who was there at the first reading has always been.
@@ -414,7 +422,10 @@ impl Watched {
         for address in &self.cluster.addresses {
             let Some(holder) = self.holder_now(address, now) else { continue };
             let before = self.held.insert(address.id.clone(), holder.clone());
-            if before.is_some_and(|before| before != holder)
+            let node = self.cluster.nodes.get(&holder);
+            let asked = node.is_some_and(|node| matches!(node.state, None | Some(InstanceState::Running)));
+            if asked
+                && before.is_some_and(|before| before != holder)
                 && let Some(memory) = self.nodes.get_mut(&holder)
             {
                 memory.probes.values_mut().for_each(|probing| probing.ask_anew(now));
@@ -504,6 +515,12 @@ impl Watched {
                 _ => false,
             };
             memory.rescue_since = if needs_rescue { memory.rescue_since.or(Some(now)) } else { None };
+            memory.unclear_since = match &address.holder {
+                Holder::Unclear(interface) => {
+                    memory.unclear_since.take().filter(|(of, _)| of == interface).or(Some((interface.clone(), now)))
+                }
+                _ => None,
+            };
             match &address.holder {
                 Holder::Loose(interface, read) => {
                     // Another interface than before is seen for the first time.
@@ -513,15 +530,25 @@ impl Watched {
                     // It counts once a reading that was made then shows it still so.
                     if *read < again {
                         around.looks.want_interface(interface, again.max(now));
-                        if around.facts.addresses_at.is_none_or(|at| at < again) {
-                            around.looks.want_addresses(again.max(now));
+                        // It may be gone by then, and the address with it: what EC2 leaves out has been asked about since.
+                        let in_vain =
+                            around.looks.interfaces.asked.is_some_and(|asked| asked >= addresses_from.max(again));
+                        if in_vain || around.facts.addresses_at.is_none_or(|at| at < again) {
+                            around.looks.want_addresses(again.max(addresses_from + BACKOFF_MAX_URGENT).max(now));
                         }
                     }
                 }
-                Holder::Unclear(interface) if !denied(&around.looks.interfaces) => {
+                Holder::Unclear(interface)
+                    if !denied(&around.looks.interfaces)
+                        && memory.unclear_since.as_ref().is_some_and(|(_, since)| now.since(*since) < LOOSE_FOR) =>
+                {
                     around.looks.want_interface(interface, now);
+                    // It may be gone, and the address with it.
+                    if around.looks.interfaces.asked.is_some_and(|asked| asked >= addresses_from) {
+                        around.looks.want_addresses((addresses_from + BACKOFF_MAX_URGENT).max(now));
+                    }
                 }
-                // No sweep waits for what may not be read; a watch tries it again.
+                // No sweep waits for what may not be read, or is not told in time; a watch tries it again.
                 Holder::Unclear(interface) if around.looks.repeats() => {
                     around.looks.want_interface(interface, now + GIVEN_UP_FOR);
                 }
@@ -642,8 +669,6 @@ impl Watched {
                 continue;
             };
             let may = node.member
-                && finding.settled
-                && finding.verdict != Verdict::Suspect
                 && !matches!(
                     node.state,
                     None | Some(InstanceState::ShuttingDown | InstanceState::Terminated | InstanceState::Unknown)
@@ -652,6 +677,9 @@ impl Watched {
                 && memory.left_alone_until.is_none_or(|until| now >= until);
             if !may {
                 memory.differs_since = None;
+                continue;
+            }
+            if !finding.settled || finding.verdict == Verdict::Suspect {
                 continue;
             }
             let old = node.health.as_ref();
@@ -671,8 +699,7 @@ impl Watched {
             }
             // Another invocation may have written down an announcement that nobody repeats.
             let read_from = *memory.differs_since.get_or_insert(now) - READ_BEFORE_HEALTH;
-            let readable = around.looks.repeats() && !around.looks.instances.failing();
-            if readable && around.looks.node_asked(id).is_none_or(|asked| asked < read_from) {
+            if !around.looks.instances.failing() && around.looks.node_asked(id).is_none_or(|asked| asked < read_from) {
                 around.looks.want_node(id, now);
                 continue;
             }

@@ -51,6 +51,8 @@ pub struct Routine {
     taken_id: Option<u64>,
     answers: u32,
     failures: u32,
+    /// How many of the last answers in a row said that it is not allowed.
+    refusals: u32,
     /// After a failure, or an answer that tells nothing: whoever wants it sooner has to wait until then.
     held_until: Option<Time>,
     /// When the last answer was asked for.
@@ -87,6 +89,7 @@ impl Routine {
         self.asked = Some(asked);
         self.asked_id = self.taken_id;
         self.failures = 0;
+        self.refusals = 0;
         self.held_until = None;
         self.error = None;
         self.given_up = false;
@@ -694,8 +697,10 @@ impl Looks {
 }
 
 fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Duration) -> Outcome {
+    let refused = error.failure == Failure::NotPermitted;
+    routine.refusals = if refused { routine.refusals + 1 } else { 0 };
     // Where it was allowed before, credentials or a policy may be about to change.
-    if error.failure == Failure::NotPermitted && (routine.answers == 0 || routine.failures + 1 >= MAX_REFUSALS) {
+    if refused && (routine.answers == 0 || routine.refusals >= MAX_REFUSALS) {
         routine.error = Some(error.clone());
         routine.given_up = true;
         return Outcome::Fatal(error);

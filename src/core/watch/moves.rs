@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::core::decide::{self, Why, remembered};
+use crate::core::decide::{self, EXTERNAL, Why, remembered};
 use crate::core::log::Record;
 use crate::core::model::{Act, AllocationId, CloudError, ClusterName, Failure, InstanceId};
 use crate::core::snapshot::{Holder, Reservation};
@@ -86,6 +86,18 @@ impl Watch {
             let since = state.since >= moving.began.whole_second();
             alike && (same || since) && state.since.since(now) < decide::SETTLING
         });
+        if let Some(state) = recorded.filter(|state| state.why == EXTERNAL && state.from == plan.from).cloned() {
+            // Another invocation took ours for a move by others before it could be recorded.
+            let mut moves = state.moves.clone();
+            moves.retain(|at| plan.why.counted() || *at != state.since);
+            let state = State { why: plan.why.as_str().to_owned(), moves, ..state };
+            let memory = watched.memory.entry(id.clone()).or_default();
+            memory.made(state.clone(), shown.as_ref());
+            memory.order = None;
+            self.record_state(&watched.cluster.name, id, state, now);
+            self.ended(watched, id, None, false, now);
+            return;
+        }
         if let Some(state) = recorded.cloned() {
             let memory = watched.memory.entry(id.clone()).or_default();
             memory.made(state, shown.as_ref());
@@ -146,7 +158,10 @@ impl Watch {
             }
         } else {
             self.reserved.retain(|_, reservation| reservation.by != *id);
-            if !benign && moving.plan.why == Why::Manual {
+            let best = memory.order.as_ref().is_some_and(|order| order.to.is_none());
+            // Where AWS does not allow the best, the next may do.
+            let next = best && memory.barred.is_none() && memory.forbidden.contains_key(&moving.plan.to);
+            if !benign && moving.plan.why == Why::Manual && !next {
                 // A command is tried to its end once, not again and again.
                 memory.order = None;
                 watched.hold = true;

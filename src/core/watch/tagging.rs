@@ -2,7 +2,7 @@
 //!
 //! Architecture invariant: a tag is written because something was decided or seen, never to find out.
 
-use crate::core::decide::remembered;
+use crate::core::decide::{EXTERNAL, SETTLING, remembered};
 use crate::core::model::{Act, AllocationId, CloudError, ClusterName, Failure, InstanceId};
 use crate::core::snapshot::{self, Facts};
 use crate::core::tags::{Health, State};
@@ -56,7 +56,10 @@ impl TagWrite {
         self.take_out(|resource, of| match of {
             Purpose::Health(.., before) => facts.tag(resource, &key) != before.as_ref(),
             Purpose::State(name, id, state) => newest(name, id).is_some_and(|newest| {
-                newest.since > state.since || newest.since == state.since && newest.holder != state.holder
+                let later = newest.since > state.since || newest.since == state.since && newest.holder != state.holder;
+                // Who saw it before it was on record took it for a move by others.
+                let same = newest.why == EXTERNAL && (&newest.holder, &newest.from) == (&state.holder, &state.from);
+                later && !(same && newest.since.since(state.since) < SETTLING)
             }),
             Purpose::Command | Purpose::Force(_) => false,
         })

@@ -644,7 +644,7 @@ fn a_pause_after_a_resume_holds_back_what_the_resume_still_looks_into() {
 #[test]
 fn a_move_that_could_not_be_decided_in_time_has_failed() {
     let mut scene = Scene::pair();
-    scene.world.time_limit_ms = 20_000;
+    scene.world.time_limit_ms = 9_000;
     scene.loose(0);
     scene.ec2.faults_mut().push(Rule::error("InternalError").on(Api::DescribeNetworkInterfaces));
     let told = scene.send(&json!({"action": "move", "cluster": "web"}));

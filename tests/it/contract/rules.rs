@@ -675,7 +675,30 @@ fn rule_7_an_interface_that_is_not_shown_is_asked_for_at_a_pace() {
     let told = scene.sweep();
     let asked = scene.calls_to(Api::DescribeNetworkInterfaces, &told).len();
     assert!((10..=21).contains(&asked), "{asked}");
-    assert_eq!(scene.holder(0), nic.to_string());
+    // What EC2 tells nothing of for 10 s is left alone: no sweep waits for it to its deadline.
+    scene.ends(&told, "stay outsider", &nic);
+    assert!((10_000..12_000).contains(&told.took_ms()), "{}", told.took_ms());
+}
+
+/// Rule 4: an interface that is no more when it is asked about hides no address that nobody holds.
+#[test]
+fn rule_4_an_interface_that_is_gone_holds_back_no_rescue() {
+    for known_first in [false, true] {
+        let mut scene = Scene::pair();
+        let nic = scene.loose(0);
+        let from_ms = scene.epoch_ms() + if known_first { 2_000 } else { 0 };
+        let omitted = Rule::new(Fault::Omit(nic)).on(Api::DescribeNetworkInterfaces);
+        scene.ec2.faults_mut().push(omitted.between(from_ms, u64::MAX));
+        if known_first {
+            let old = Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 8_000 }).on(Api::DescribeAddresses);
+            let epoch_ms = scene.epoch_ms();
+            scene.ec2.faults_mut().push(old.between(epoch_ms + 9_900, epoch_ms + 10_100));
+        }
+        scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 20, max_ms: 20 }));
+        scene.after(if known_first { 9_500 } else { 2_500 }, |scene| scene.by_hand(0, None));
+        let told = scene.sweep();
+        assert!(scene.holder(0) == "A" && told.took_ms() < 14_000, "{known_first}: {} ms", told.took_ms());
+    }
 }
 
 /// Rule 7: an interface that is attached again within the 10 s is not gone.
@@ -839,6 +862,29 @@ fn rule_8_a_node_that_failed_before_the_address_came_to_it_is_asked_once_more() 
         scene.watch(25);
         let back = if recovers { None } else { Some(Some(A)) };
         assert_eq!(scene.been(), [Some(B)].into_iter().chain(back).collect::<Vec<_>>(), "recovers: {recovers}");
+    }
+}
+
+/// Rule 8: what a watch has moved is recorded with its own reason, though another took it for a move by others meanwhile: a failback
+/// goes by that.
+#[test]
+fn rule_8_who_adopts_a_move_before_it_is_on_record_does_not_hide_its_reason() {
+    for late in ["answer", "tag"] {
+        let mut scene = Scene::pair();
+        scene.world.settings.watch = std::time::Duration::from_secs(25);
+        let (now_ms, epoch_ms, address) = (scene.now_ms(), scene.epoch_ms(), scene.address(0));
+        scene.stop_node(A);
+        let first = scene.scheduled(now_ms);
+        let rule = match late {
+            "answer" => Rule::new(Fault::LostAnswer).on(Api::AssociateAddress),
+            _ => Rule::error("RequestLimitExceeded").on(Api::CreateTags).naming(&address),
+        };
+        scene.ec2.faults_mut().push(rule.by(first).between(0, epoch_ms + 5_000));
+        scene.scheduled(now_ms + 1_000);
+        scene.run();
+        let state = scene.address_tag(0, "state");
+        assert!(scene.holder(0) == "B" && state.contains("why=holder-gone"), "{late}: {state}");
+        assert!(state.ends_with("moves="), "a rescue is not counted: {state}");
     }
 }
 
@@ -1293,6 +1339,24 @@ fn rule_9_a_second_rescue_to_the_same_node_begins_stable_anew() {
     assert_eq!(scene.been(), [Some(B), None, Some(B), None, Some(B), Some(A)]);
     let moves = scene.world.moves(&scene.address(0));
     assert!(moves[5].0 >= moves[4].0 + 20_000, "{moves:?}");
+}
+
+/// Rule 9: at the moment when a failback is due nodes are read once more: the preferred one may be drained since the last reading.
+#[test]
+fn rule_9_nodes_are_read_again_when_a_failback_is_due() {
+    for policy in ["failback=auto stable=25s", "failback=auto stable=1s max_moves=1 window=25s"] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "policy", policy);
+        scene.tag_node(B, "priority", "200");
+        let at = scene.time_in(-7);
+        scene.remember(0, A, Some(B), "holder-unhealthy", 7);
+        let state = scene.address_tag(0, "state");
+        scene.tag_address(0, "state", &format!("{state}{at}"));
+        // Nodes are read every 5 s; it is due at 18 s.
+        scene.after(16_500, |scene| scene.tag_node(B, "mode", "drain"));
+        scene.watch(30);
+        assert_eq!(scene.been(), [], "{policy}");
+    }
 }
 
 /// Rule 9: a failback undoes neither a move by command nor one by others.

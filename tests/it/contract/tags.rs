@@ -294,6 +294,37 @@ fn a_notice_that_others_wrote_down_since_the_last_reading_is_not_written_over() 
     assert!(tag.starts_with("verdict=unhealthy ") && tag.contains(" leaving=spot "), "{tag}");
 }
 
+/// A sweep does the same.
+#[test]
+fn a_notice_that_others_wrote_down_during_a_sweep_is_not_written_over() {
+    let mut scene = Scene::pair();
+    scene.refuse(B);
+    scene.after(1_500, |scene| {
+        let noticed = format!("{} leaving=spot noticed={}", scene.node_tag(B, "health"), scene.time_in(0));
+        scene.tag_node(B, "health", &noticed);
+    });
+    scene.tag_address(0, "policy", "fast=1s");
+    let told = scene.sweep();
+    assert_eq!(told.node(B).leaving.as_deref(), Some("spot"));
+    let tag = scene.node_tag(B, "health");
+    assert!(tag.starts_with("verdict=unhealthy ") && tag.contains(" leaving=spot "), "{tag}");
+}
+
+/// A time to come in a health tag was not written by the watcher: it counts for nothing, and is mended.
+#[test]
+fn a_time_to_come_in_a_health_tag_counts_for_nothing() {
+    for what in ["since=2099-01-01T00:00:00Z", "since=2026-11-22T07:00:00Z leaving=spot noticed=2099-01-01T00:00:00Z"] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "policy", "failback=auto stable=5s");
+        scene.tag_node(B, "priority", "200");
+        scene.remember(0, A, Some(B), "holder-unhealthy", 600);
+        scene.tag_node(B, "health", &format!("verdict=healthy {what}"));
+        scene.watch(20);
+        assert_eq!(scene.been(), [Some(B)], "{what}");
+        assert!(!scene.node_tag(B, "health").contains("2099"), "{what}: {}", scene.node_tag(B, "health"));
+    }
+}
+
 /// The same of the state: of two moves the later one is remembered, whoever could write first.
 #[test]
 fn a_later_move_that_others_recorded_meanwhile_is_not_written_over() {

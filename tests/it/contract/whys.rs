@@ -197,8 +197,33 @@ fn what_is_not_permitted_to_one_node_is_to_another() {
     };
     assert_eq!(sweep(&[B], false), ("move holder-gone to C".to_owned(), "C".to_owned(), 2));
     assert_eq!(sweep(&[B], true), ("move holder-gone to C".to_owned(), "A".to_owned(), 2));
-    // After three of them no more are tried.
     assert_eq!(sweep(&[B, C, 3], false), ("blocked not-permitted to B".to_owned(), "A".to_owned(), 3));
+}
+
+/// A rescue goes to one that is no candidate where AWS does not allow the only candidate: there is nothing to lose.
+#[test]
+fn what_is_not_permitted_to_the_only_candidate_is_a_last_resort_elsewhere() {
+    let mut scene = Scene::seasoned(1, 3);
+    let b = scene.node(B);
+    scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress).naming(&b));
+    scene.tag_node(C, "mode", "drain");
+    scene.stop_node(A);
+    let told = scene.sweep();
+    // Drained, it would be left for the one that is forbidden.
+    scene.ends(&told, "blocked not-permitted to B", "C");
+    assert!(scene.address_tag(0, "state").contains("why=last-resort"), "{}", scene.address_tag(0, "state"));
+}
+
+/// A command without a target tries the next candidate, too, and says so in a dry run.
+#[test]
+fn a_move_to_the_best_goes_where_it_is_permitted() {
+    for dry in [true, false] {
+        let mut scene = Scene::seasoned(1, 3);
+        let b = scene.node(B);
+        scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress).naming(&b));
+        let told = scene.send(&json!({"action": "move", "cluster": "web", "dry_run": dry}));
+        scene.ends(&told, "move manual to C", if dry { "A" } else { "C" });
+    }
 }
 
 /// A preferred node that AWS does not allow the address to go back to is no reason to move it anywhere else.

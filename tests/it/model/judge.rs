@@ -117,7 +117,7 @@ pub struct Seen {
     own: Option<Own>,
     sent: Option<Sent>,
     counted_ms: Vec<u64>,
-    /// Nodes that EC2 refused: no candidates any more.
+    /// Nodes that EC2 refused, or to which it does not let the watch move anything: no candidates any more.
     refused: Vec<Id>,
 }
 
@@ -236,9 +236,12 @@ impl Seen {
 
     /// Its call to move the address was answered.
     pub fn answered(&mut self, code: Option<&str>, now_ms: u64) {
-        if matches!(code, Some("IncorrectInstanceState" | "InvalidNetworkInterfaceID.NotFound")) {
+        if matches!(
+            code,
+            Some("IncorrectInstanceState" | "InvalidNetworkInterfaceID.NotFound" | "UnauthorizedOperation")
+        ) {
             self.refused.extend(self.sent.take().map(|sent| sent.to));
-        } else if matches!(code, Some("RequestLimitExceeded" | "UnauthorizedOperation")) {
+        } else if code == Some("RequestLimitExceeded") {
             self.sent = None;
         } else if let Some(sent) = &mut self.sent {
             sent.answered_ms = Some(now_ms);
