@@ -598,7 +598,9 @@ impl<'a> Asked<'a> {
             Some(order) => asked.rule_order(order),
             None => asked.rule_auto(),
         };
-        let mut ruling = rule(&Asked { allowed_only: true, ..*self });
+        // Who names a node means that one.
+        let allowed_only = order.is_none_or(|order| order.to.is_none());
+        let mut ruling = rule(&Asked { allowed_only, ..*self });
         let forbidden = self.memory().map(|memory| &memory.forbidden).filter(|forbidden| !forbidden.is_empty());
         if let Some(forbidden) = forbidden
             && ruling.plan.is_none()
@@ -1097,7 +1099,7 @@ impl<'a> Asked<'a> {
         // What was read before that moment may be over: the node may be drained or leaving since.
         if now.since(due) < READ_AFTER_WAIT && self.question.readable_from < due {
             let until = due + READ_AFTER_WAIT;
-            return Some(Ruling { reading_wanted: Some(due), again_at: Some(until), ..stay.clone() });
+            return Some(Ruling { pending: true, reading_wanted: Some(due), again_at: Some(until), ..stay.clone() });
         }
         let text = format!(
             "{who} holds {ip} and is healthy, but {back} is preferred and has been healthy since {healthy_since}: it goes back."

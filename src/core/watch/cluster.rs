@@ -19,7 +19,7 @@ use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, NOTICES, Probing, Pulse};
 
 use super::looks::{BACKOFF_MAX_URGENT, GIVEN_UP_FOR, Looks, Routine, is_hopeless};
-use super::moving::Moving;
+use super::moving::{Moving, NODES_BEFORE_MOVE};
 
 /// How far apart two reads must show a holder that we did not choose before it is adopted: another invocation may be about to record it.
 pub const ADOPT_AFTER: Duration = Duration::from_secs(3);
@@ -516,8 +516,11 @@ impl Watched {
             };
             memory.rescue_since = if needs_rescue { memory.rescue_since.or(Some(now)) } else { None };
             memory.unclear_since = match &address.holder {
-                Holder::Unclear(interface) => {
-                    memory.unclear_since.take().filter(|(of, _)| of == interface).or(Some((interface.clone(), now)))
+                // An answer that leaves it out counts, none that fails to come.
+                Holder::Unclear(interface) if around.looks.interfaces.error.is_none() => {
+                    let told = around.looks.interfaces.asked.is_some_and(|asked| asked >= addresses_from);
+                    let since = memory.unclear_since.take().filter(|(of, _)| of == interface);
+                    since.or_else(|| told.then(|| (interface.clone(), now)))
                 }
                 _ => None,
             };
@@ -540,7 +543,7 @@ impl Watched {
                 }
                 Holder::Unclear(interface)
                     if !denied(&around.looks.interfaces)
-                        && memory.unclear_since.as_ref().is_some_and(|(_, since)| now.since(*since) < LOOSE_FOR) =>
+                        && memory.unclear_since.as_ref().is_none_or(|(_, since)| now.since(*since) < LOOSE_FOR) =>
                 {
                     around.looks.want_interface(interface, now);
                     // It may be gone, and the address with it.
@@ -698,7 +701,8 @@ impl Watched {
                 continue;
             }
             // Another invocation may have written down an announcement that nobody repeats.
-            let read_from = *memory.differs_since.get_or_insert(now) - READ_BEFORE_HEALTH;
+            let differs_since = *memory.differs_since.get_or_insert(now);
+            let read_from = differs_since.max(now - NODES_BEFORE_MOVE) - READ_BEFORE_HEALTH;
             if !around.looks.instances.failing() && around.looks.node_asked(id).is_none_or(|asked| asked < read_from) {
                 around.looks.want_node(id, now);
                 continue;

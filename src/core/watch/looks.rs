@@ -275,7 +275,9 @@ impl Looks {
     /// No more rounds at their pace.
     pub fn stop_repeating(&mut self, now: Time) {
         self.repeat = false;
-        for routine in [&mut self.addresses, &mut self.instances, &mut self.status, &mut self.alarms] {
+        let paced =
+            [&mut self.addresses, &mut self.instances, &mut self.status, &mut self.alarms, &mut self.interfaces];
+        for routine in paced {
             if routine.due.is_some_and(|due| due > now) && routine.error.is_none() {
                 routine.due = None;
             }
@@ -355,6 +357,13 @@ impl Looks {
 
     fn by_id(&self, id: &InstanceId) -> bool {
         self.stray_ids.names.contains(id) && self.stray_ids.told.get(id) != Some(&None)
+    }
+
+    /// Whether the nodes that EC2 can still describe are being searched for, or are about to be.
+    pub fn may_find_nodes(&self) -> bool {
+        let transient = |error: &CloudError| !matches!(error.failure, Failure::Throttled | Failure::NotPermitted);
+        let before = self.instances.failing() && self.instances.failures < TRIES_BEFORE_BISECTING;
+        self.search.is_some() || before && self.instances.error.as_ref().is_some_and(transient)
     }
 
     /// While an address is about to move, failed reads are tried again sooner.

@@ -86,7 +86,8 @@ impl Watch {
             let since = state.since >= moving.began.whole_second();
             alike && (same || since) && state.since.since(now) < decide::SETTLING
         });
-        if let Some(state) = recorded.filter(|state| state.why == EXTERNAL && state.from == plan.from).cloned() {
+        let hidden = |state: &&State| moving.may_have_acted && state.why == EXTERNAL && state.from == plan.from;
+        if let Some(state) = recorded.filter(hidden).cloned() {
             // Another invocation took ours for a move by others before it could be recorded.
             let mut moves = state.moves.clone();
             moves.retain(|at| plan.why.counted() || *at != state.since);
@@ -233,7 +234,8 @@ impl Watch {
             }
             return;
         }
-        if nodes_old && !self.looks.instances.failing() {
+        let planned = self.wanted.first().is_some_and(|(planned, ..)| *planned);
+        if nodes_old && (!self.looks.instances.failing() || planned && self.looks.may_find_nodes()) {
             // Whoever was gone may be back, and whoever could take it may not any more. While EC2 does not answer, nothing waits for that.
             self.looks.want_instances(now);
             self.looks.set_urgent(true);

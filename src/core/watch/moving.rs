@@ -59,6 +59,8 @@ pub struct Moving {
     pub detect: Option<Duration>,
     pub tries: u32,
     pub error: Option<String>,
+    /// Whether a call may have had its effect: it was not turned down.
+    pub may_have_acted: bool,
     pub phase: Phase,
     /// Who held it until moments ago, before the one that it is to leave: a read that shows that one may be older than that, and proves
     /// nothing while the call's effect is in doubt.
@@ -90,6 +92,7 @@ impl Moving {
             detect,
             tries: 0,
             error: None,
+            may_have_acted: false,
             phase: Phase::Waiting { not_before: now },
             held_before: None,
             last_recorded: None,
@@ -124,6 +127,7 @@ impl Moving {
         let look = |doubted| Moving::look(doubted, last_id, now);
         match result {
             Ok(()) => {
+                self.may_have_acted = true;
                 self.phase = look(false);
                 None
             }
@@ -136,6 +140,7 @@ impl Moving {
                         None
                     }
                     Failure::Transient => {
+                        self.may_have_acted = true;
                         self.phase = look(true);
                         None
                     }

@@ -871,6 +871,7 @@ fn rule_8_a_node_that_failed_before_the_address_came_to_it_is_asked_once_more() 
 fn rule_8_who_adopts_a_move_before_it_is_on_record_does_not_hide_its_reason() {
     for late in ["answer", "tag"] {
         let mut scene = Scene::pair();
+        scene.remember(0, A, None, "no-holder", 600);
         scene.world.settings.watch = std::time::Duration::from_secs(25);
         let (now_ms, epoch_ms, address) = (scene.now_ms(), scene.epoch_ms(), scene.address(0));
         scene.stop_node(A);
