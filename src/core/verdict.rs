@@ -796,6 +796,29 @@ mod tests {
         assert_eq!(probing.answer(3, &Answer::Refused, &policy, now), None);
     }
 
+    /// A probe that started before an address came to its node decides nothing alone, though it is the one that makes it fall.
+    #[test]
+    fn whoever_is_asked_anew_falls_by_a_probe_of_then_or_later() {
+        let policy = Policy { fall: 2, ..Policy::default() };
+        let mut probing = Probing::new(&tcp(), Some(Verdict::Healthy));
+        probing.aim(at(1));
+        let ms = Time::from_millis;
+        probing.start(1, ms(0));
+        probing.answer(1, &Answer::Refused, &policy, ms(10));
+        probing.start(2, ms(500));
+        probing.ask_anew(ms(700));
+        probing.answer(2, &Answer::TimedOut, &policy, ms(1_500));
+        assert!(!probing.settled(&policy) && !probing.is_down());
+        probing.start(3, ms(1_500));
+        probing.answer(3, &Answer::Refused, &policy, ms(1_510));
+        assert!(probing.settled(&policy) && probing.is_down());
+        // One that cannot be asked is not asked for ever.
+        probing.ask_anew(ms(2_000));
+        probing.start(4, ms(2_000));
+        probing.answer(4, &Answer::NotAsked("no file descriptor".to_owned()), &policy, ms(2_010));
+        assert!(probing.settled(&policy) && probing.is_down());
+    }
+
     #[test]
     fn it_says_how_far_it_is() {
         let policy = Policy { fall: 1, ..Policy::default() };

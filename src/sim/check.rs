@@ -739,8 +739,8 @@ impl Checker {
                 address.counted.push((now_ms, caller));
             }
         }
-        // One, and one more by racing; effects that come late and calls that fail add to them.
-        let allowed = 2 + u32::from(bounds.failback) + if reads_fine { 0 } else { 5 };
+        // One, one more by racing, and one more where a place was raced for; effects that come late and calls that fail add to them.
+        let allowed = 3 + u32::from(bounds.failback) + if reads_fine { 0 } else { 5 };
         let unclear = self
             .nodes
             .values()

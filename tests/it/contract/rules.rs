@@ -680,6 +680,20 @@ fn rule_7_an_interface_that_is_not_shown_is_asked_for_at_a_pace() {
     assert!((10_000..12_000).contains(&told.took_ms()), "{}", told.took_ms());
 }
 
+/// Rule 12: what an interface is is asked until it is told, where EC2 only does not answer.
+#[test]
+fn rule_12_an_interface_that_cannot_be_read_for_a_while_is_asked_for_until_it_is() {
+    let mut scene = Scene::pair();
+    let nic = scene.loose(0);
+    let epoch_ms = scene.epoch_ms();
+    let omitted = Rule::new(Fault::Omit(nic)).on(Api::DescribeNetworkInterfaces);
+    let throttled = Rule::error("RequestLimitExceeded").on(Api::DescribeNetworkInterfaces);
+    let throttled = throttled.between(epoch_ms + 500, epoch_ms + 13_000);
+    scene.ec2.faults_mut().extend([omitted.between(0, epoch_ms + 500), throttled]);
+    scene.sweep();
+    assert_eq!(scene.holder(0), "A");
+}
+
 /// Rule 4: an interface that is no more when it is asked about hides no address that nobody holds.
 #[test]
 fn rule_4_an_interface_that_is_gone_holds_back_no_rescue() {
@@ -886,6 +900,26 @@ fn rule_8_who_adopts_a_move_before_it_is_on_record_does_not_hide_its_reason() {
         let state = scene.address_tag(0, "state");
         assert!(scene.holder(0) == "B" && state.contains("why=holder-gone"), "{late}: {state}");
         assert!(state.ends_with("moves="), "a rescue is not counted: {state}");
+    }
+}
+
+/// Rule 8: no planned move goes by nodes that were read long before it, not even while EC2 can describe only some of them: those are
+/// searched for first.
+#[test]
+fn rule_8_nodes_are_read_again_before_a_planned_move_though_a_zone_fails() {
+    for zone_fails in [false, true] {
+        let mut scene = Scene::seasoned(1, 3);
+        scene.tag_address(0, "policy", "fast=1s fall=8");
+        scene.refuse(A);
+        if zone_fails {
+            let from_ms = scene.epoch_ms() + 1_000;
+            let unnamed = Rule::new(Fault::Zone { zone: "elsewhere".to_owned(), unnamed: true });
+            scene.ec2.faults_mut().push(unnamed.on(Api::DescribeInstances).between(from_ms, u64::MAX));
+        }
+        // A sweep reads its nodes once, and takes 7 s to find out that the holder fails.
+        scene.after(3_000, |scene| scene.tag_node(B, "mode", "drain"));
+        scene.sweep();
+        assert_eq!(scene.been(), [Some(C)], "zone fails: {zone_fails}");
     }
 }
 

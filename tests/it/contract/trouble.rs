@@ -67,11 +67,14 @@ fn status_checks_are_read_by_id_as_far_as_that_goes() {
 #[test]
 fn a_watch_outlives_a_read_that_is_refused_for_a_moment() {
     for api in [Api::DescribeAddresses, Api::DescribeInstances] {
-        for (refused_ms, outlives) in [(1_000, true), (8_000, false)] {
+        // With how long it has not been answered before.
+        for (unanswered_ms, refused_ms, outlives) in [(0, 1_000, true), (0, 8_000, false), (2_300, 1_500, true)] {
             let mut scene = Scene::pair();
             let from_ms = scene.epoch_ms() + 4_900;
-            let refused = Rule::error("AuthFailure").on(api).between(from_ms, from_ms + refused_ms);
-            scene.ec2.faults_mut().push(refused);
+            let unanswered = Rule::error("InternalError").on(api).between(from_ms, from_ms + unanswered_ms);
+            let refused_from_ms = from_ms + unanswered_ms;
+            let refused = Rule::error("AuthFailure").on(api).between(refused_from_ms, refused_from_ms + refused_ms);
+            scene.ec2.faults_mut().extend([unanswered, refused]);
             scene.after(15_000, |scene| scene.stop_node(A));
             let told = scene.watch(25);
             assert_eq!((told.report.ok, scene.holder(0) == "B"), (outlives, outlives), "{api:?} {refused_ms}");
