@@ -751,6 +751,34 @@ fn rule_8_whatever_is_delivered_twice_moves_once() {
     }
 }
 
+/// Rule 5: a move that several watches make at the same time is one to the brake, whoever writes it down.
+#[test]
+fn rule_5_a_move_that_watches_make_at_once_counts_once() {
+    let mut raced = 0;
+    for seed in 0..20 {
+        let mut scene = Scene { world: eipwatch::sim::world::World::new(seed) };
+        for _ in 0..3 {
+            scene.add_node();
+        }
+        scene.add_address();
+        scene.settle();
+        scene.season();
+        scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 200, max_ms: 900 }));
+        scene.world.settings.watch = std::time::Duration::from_secs(30);
+        let now_ms = scene.now_ms();
+        for delay_ms in [0, 50, 100] {
+            scene.scheduled(now_ms + delay_ms);
+        }
+        scene.after(10_000, |scene| scene.refuse(A));
+        scene.run();
+        let state = scene.address_tag(0, "state");
+        let (_, moves) = state.rsplit_once(" moves=").unwrap();
+        assert!(state.contains("why=holder-unhealthy") && moves.split('/').count() == 1, "seed {seed}: {state}");
+        raced += usize::from(scene.changes().iter().filter(|call| call.starts_with("associate")).count() > 1);
+    }
+    assert!(raced > 5, "{raced} races");
+}
+
 /// Rule 8: under stale reads racing invocations cause at most one move more than one alone would, and to a candidate.
 #[test]
 fn rule_8_racing_invocations_under_stale_reads_move_once_more_at_most() {
