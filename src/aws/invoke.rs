@@ -12,6 +12,9 @@ use super::signed::{self, Answer};
 const LIMIT: Duration = Duration::from_secs(120);
 /// How long Lambda may take to tell how the function is set up.
 const CONFIGURATION_LIMIT: Duration = Duration::from_secs(10);
+/// What to do where nobody knows what became of a command.
+pub const IN_DOUBT: &str =
+    "It may have been carried out: look (`eipwatch status --function NAME`) before you type it again";
 /// The largest answer that Lambda gives.
 const MAX_ANSWER_BYTES: usize = 6 << 20;
 
@@ -48,9 +51,7 @@ impl Function {
                 true => Invoked::Failed(answer.body),
                 false => Invoked::Answered(answer.body),
             }),
-            Err(_) => {
-                Err(format!("no answer within {} s; what it was asked to do may have been done", LIMIT.as_secs()))
-            }
+            Err(_) => Err(format!("no answer within {} s. {}", LIMIT.as_secs(), IN_DOUBT)),
         }
     }
 
@@ -69,17 +70,22 @@ impl Function {
         let uri = format!("{}/2015-03-31/functions/{}/{what}", self.endpoint(&region), escape(&self.name));
         let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
         let request = signed::Request { service: "lambda", method, uri: &uri, headers: &headers, body: payload };
-        let answer = signed::send(&self.config, request, MAX_ANSWER_BYTES).await?;
+        let answer = signed::send(&self.config, request, MAX_ANSWER_BYTES).await;
+        let answer = answer.map_err(|error| match method {
+            "GET" => error,
+            _ => format!("{error}. If it was sent: {}", IN_DOUBT),
+        })?;
         match answer.status {
             200 => Ok(answer),
+            429 => Err(format!(
+                "{}. Nothing was changed: Lambda holds calls back. Type it again; if that goes on, see the function's reserved concurrency",
+                refusal(429, &answer.body)
+            )),
             status if method == "GET" || (400..500).contains(&status) => Err(format!(
                 "{}. Nothing was changed. See that name and Region are right (--function, AWS_REGION), and that you may do this",
                 refusal(status, &answer.body)
             )),
-            status => Err(format!(
-                "{}. It may have been carried out all the same: look (`eipwatch status`) before you type it again",
-                refusal(status, &answer.body)
-            )),
+            status => Err(format!("{}. {}", refusal(status, &answer.body), IN_DOUBT)),
         }
     }
 

@@ -396,7 +396,7 @@ mod backend {
     use super::metrics::{Metrics, serve};
     use super::{Output, Standing};
     use crate::aws::AwsCloud;
-    use crate::aws::invoke::{Function, Invoked};
+    use crate::aws::invoke::{Function, IN_DOUBT, Invoked};
     use crate::core::event::Command;
     use crate::core::log::Record;
     use crate::core::model::ClusterName;
@@ -444,7 +444,7 @@ mod backend {
                         Err(Failed::BadRequest(told.to_owned()))
                     }
                     kind => Err(Failed::NoAnswer(format!(
-                        "the function failed ({kind}): {}. Its log says more; `eipwatch status` without --function asks from here",
+                        "the function failed ({kind}): {}. {IN_DOUBT}. Its log says more: aws logs tail /aws/lambda/NAME --since 10m",
                         word("errorMessage")
                     ))),
                 }

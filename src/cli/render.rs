@@ -216,9 +216,9 @@ fn address(out: &mut String, cluster: &ClusterReport, address: &AddressReport, p
             (Kind::Move, _) => Some(Tone::Odd),
         };
         page.wrap(out, &format!("    {} ({}): ", word(decision), decision.why), tone, &decision.text);
-        // A decision to stay for a good reason needs no excuse.
+        // A decision to stay for a good reason needs no excuse, as long as it could move.
         let told = decision.would.as_deref().unwrap_or(decision);
-        if told.kind != Kind::Stay || told.why == Why::NoCandidate {
+        if told.kind != Kind::Stay || told.why == Why::NoCandidate || !cluster.ready {
             for veto in &decision.vetoes {
                 page.wrap(out, "      no candidate: ", None, veto);
             }

@@ -5,7 +5,7 @@ export const QUERIES = [
     id: 'WhyQuery',
     name: 'why-did-it-move',
     text: [
-      'fields @timestamp, cluster, event, coalesce(decision.kind, result.ok) as what, coalesce(decision.why, result.why) as why, coalesce(decision.to, result.to) as to, decision.text',
+      'fields @timestamp, cluster, event, coalesce(decision.kind, result.ok) as what, coalesce(decision.why, result.why) as why, coalesce(decision.to, result.to) as to, coalesce(decision.text, result.error) as text',
       '| filter event = "move" or (event = "decision" and (decision.kind in ["move", "blocked"] or decision.why in ["no-candidate", "moved-elsewhere"]))',
       '| sort @timestamp desc',
       '| limit 100',
