@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use serde::Serialize;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -25,10 +25,12 @@ impl Logging {
     pub fn parse(text: Option<&str>) -> Result<Logging, BadVariable> {
         let text = text.map(str::trim).filter(|text| !text.is_empty()).unwrap_or("info");
         let bad = |problem: String| BadVariable { name: LOG, value: text.to_owned(), problem };
-        let targets = text.parse().map_err(|_| {
-            bad("it is a level such as `info`, or a list such as `info,aws_smithy_runtime=debug`".to_owned())
-        })?;
-        Ok(Logging { targets })
+        let what = "it is a level such as `info`, or a list such as `info,aws_smithy_runtime=debug`";
+        // A word alone would be a target of which all is logged, and of anything else nothing: one that is meant for a level
+        // and misspelt silenced the log.
+        let is_read = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+        let targets = text.parse().ok().filter(|_| text.split(',').all(is_read));
+        targets.map(|targets| Logging { targets }).ok_or_else(|| bad(what.to_owned()))
     }
 
     /// Sends what libraries log to standard output, as JSON.
@@ -61,5 +63,22 @@ impl Logging {
             text.push('\n');
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_level_is_an_error_and_never_silence() {
+        for text in ["warning", "inof", "info,eipwatch", "eipwatch=loud"] {
+            let error = Logging::parse(Some(text)).unwrap_err();
+            assert!(error.to_string().contains(text), "{error}");
+        }
+        for text in ["warn", "INFO", "off", "info,eipwatch=debug", "info, aws_config=trace"] {
+            assert!(Logging::parse(Some(text)).is_ok(), "{text}");
+        }
+        assert!(Logging::parse(None).is_ok_and(|logging| logging.enabled(Level::Info)));
     }
 }

@@ -15,6 +15,9 @@ pub(super) const DRY_RUN_ALLOWED: &str = "DryRunOperation";
 /// Longest message kept. `UnauthorizedOperation` carries a kilobyte that only AWS can decode.
 const MESSAGE_MAX_CHARS: usize = 300;
 
+/// The code of a call that was not answered in time.
+pub(super) const TIMEOUT: &str = "Timeout";
+
 /// Most errors told of a chain of causes.
 const CAUSES_MAX: usize = 8;
 
@@ -40,10 +43,10 @@ where
         SdkError::ServiceError(answer) => {
             service(answer.err().code(), answer.err().message(), answer.raw().status().as_u16())
         }
-        SdkError::TimeoutError(_) => failed(Failure::Transient, "Timeout", &causes(error)),
+        SdkError::TimeoutError(_) => failed(Failure::Transient, TIMEOUT, &causes(error)),
         SdkError::ResponseError(_) => failed(Failure::Transient, "Response", &causes(error)),
         SdkError::DispatchFailure(dispatch) if dispatch.is_timeout() => {
-            failed(Failure::Transient, "Timeout", &causes(error))
+            failed(Failure::Transient, TIMEOUT, &causes(error))
         }
         SdkError::DispatchFailure(dispatch) => {
             if let Some(missing) = find::<CredentialsError>(error) {
@@ -77,10 +80,10 @@ fn service(code: Option<&str>, message: Option<&str>, status: u16) -> CloudError
 }
 
 fn no_credentials(missing: &CredentialsError) -> CloudError {
-    // Only a source that was too slow may do better next time.
+    // A source that was too slow, or failed, may do better next time; one that has none will not.
     let failure = match missing {
-        CredentialsError::ProviderTimedOut(_) => Failure::Transient,
-        _ => Failure::NotPermitted,
+        CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_) => Failure::NotPermitted,
+        _ => Failure::Transient,
     };
     let text = format!(
         "no AWS credentials: give the function or the instance a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and its secret ({})",

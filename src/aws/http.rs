@@ -3,7 +3,7 @@
 //! Most of the function's start is reading some 144 root certificates. The SDK's client would read them for a connector
 //! that it throws away, once more at the first call, and once more for every other service that is asked.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ec2::config::{ConfigBag, HttpClient, RuntimeComponents, RuntimeComponentsBuilder, SharedHttpClient};
@@ -16,16 +16,28 @@ use super::{CONNECT_TIMEOUT_MS, IDLE_CONNECTION_MS};
 
 /// For all clients of one account and Region.
 pub(super) fn http_client() -> SharedHttpClient {
-    SharedHttpClient::new(OneConnector::default())
+    Connections::default().client()
 }
 
 /// One connector, one TLS configuration, one pool of connections.
-#[derive(Debug, Default)]
-struct OneConnector(OnceLock<SharedHttpConnector>);
+#[derive(Clone, Debug, Default)]
+pub(super) struct Connections(Arc<Mutex<Option<SharedHttpConnector>>>);
 
-impl OneConnector {
+impl Connections {
+    /// The HTTP client that uses them.
+    pub(super) fn client(&self) -> SharedHttpClient {
+        SharedHttpClient::new(self.clone())
+    }
+
+    /// No call that begins from now on uses any of them: where one has died without a word, those beside it often have, too, and each
+    /// would cost a call its time limit.
+    pub(super) fn renew(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn get(&self) -> SharedHttpConnector {
-        let connector = self.0.get_or_init(|| {
+        let mut connector = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let connector = connector.get_or_insert_with(|| {
             let settings =
                 HttpConnectorSettings::builder().connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS)).build();
             let connector = Connector::builder()
@@ -40,7 +52,7 @@ impl OneConnector {
     }
 }
 
-impl HttpClient for OneConnector {
+impl HttpClient for Connections {
     /// The time limit of connecting is the same for all, whatever they ask for.
     fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
         self.get()

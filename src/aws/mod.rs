@@ -38,7 +38,7 @@ use crate::core::model::{
     LooseInterface, MAX_IDS, Seen, Tags,
 };
 
-use http::http_client;
+use http::{Connections, http_client};
 
 pub use call::Call;
 pub use metadata::Metadata;
@@ -74,6 +74,7 @@ const MAX_PAGES: usize = 50;
 /// making it (`http.rs`).
 pub struct AwsCloud {
     config: SdkConfig,
+    connections: Connections,
     ec2: aws_sdk_ec2::Client,
     /// Made when the first alarm is asked for: few clusters have one.
     cloudwatch: OnceLock<aws_sdk_cloudwatch::Client>,
@@ -105,12 +106,13 @@ impl AwsCloud {
     ///
     /// As [`AwsCloud::new`].
     pub async fn from_env_in(region: Option<String>) -> Result<AwsCloud, CloudError> {
+        let connections = Connections::default();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
         if let Some(region) = region {
             loader = loader.region(Region::new(region));
         }
         let config = loader
-            .http_client(http_client())
+            .http_client(connections.client())
             .identity_cache(
                 aws_config::identity::IdentityCache::lazy()
                     .load_timeout(Duration::from_millis(CREDENTIALS_TIMEOUT_MS))
@@ -118,7 +120,7 @@ impl AwsCloud {
             )
             .load()
             .await;
-        AwsCloud::new(config)
+        AwsCloud::new(config, connections)
     }
 
     /// The Region that it asks.
@@ -126,26 +128,31 @@ impl AwsCloud {
         self.config.region().map_or("no Region", AsRef::as_ref)
     }
 
-    /// With credentials, Region, endpoints and HTTP client of `config`; retries and time limits are the adapter's own.
+    /// With credentials, Region and endpoints of `config`; connections, retries and time limits are the adapter's own.
     ///
     /// # Errors
     ///
     /// `NoRegion` if `config` has no Region. Missing credentials show at the first call, as `NoCredentials`.
-    pub fn new(config: SdkConfig) -> Result<AwsCloud, CloudError> {
+    fn new(config: SdkConfig, connections: Connections) -> Result<AwsCloud, CloudError> {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS))
             .operation_attempt_timeout(Duration::from_millis(ATTEMPT_TIMEOUT_MS))
             .operation_timeout(Duration::from_millis(ATTEMPT_TIMEOUT_MS))
             .build();
-        AwsCloud::with_timeouts(config, timeouts)
+        AwsCloud::with_timeouts(config, connections, timeouts)
     }
 
-    fn with_timeouts(config: SdkConfig, timeouts: TimeoutConfig) -> Result<AwsCloud, CloudError> {
+    fn with_timeouts(
+        config: SdkConfig,
+        connections: Connections,
+        timeouts: TimeoutConfig,
+    ) -> Result<AwsCloud, CloudError> {
         if config.region().is_none() {
             return Err(error::no_region());
         }
         let mut config = config
             .into_builder()
+            .http_client(connections.client())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             // It watches the speed of long transfers; here the time limits are shorter than its grace period.
@@ -155,7 +162,7 @@ impl AwsCloud {
         }
         let config = config.build();
         let ec2 = aws_sdk_ec2::Client::new(&config);
-        Ok(AwsCloud { config, ec2, cloudwatch: OnceLock::new(), calls: Default::default() })
+        Ok(AwsCloud { config, connections, ec2, cloudwatch: OnceLock::new(), calls: Default::default() })
     }
 
     /// How often each call was sent since this was made; a question of three pages counts three.
@@ -175,7 +182,13 @@ impl AwsCloud {
         if let Some(count) = self.calls.get(call as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        request.await.map_err(|error| error::classify(&error))
+        request.await.map_err(|error| {
+            let error = error::classify(&error);
+            if error.code == error::TIMEOUT {
+                self.connections.renew();
+            }
+            error
+        })
     }
 
     /// Sends a call for every page of its answer. `page` sends it with the token given, `token` finds the next one.

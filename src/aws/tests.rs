@@ -8,12 +8,15 @@ use std::time::{Duration, Instant};
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
-use super::{AwsCloud, Call, MAX_PAGES, http_client};
+use super::http::Connections;
+use super::{AwsCloud, Call, MAX_PAGES};
 use crate::cloud::Cloud;
 use crate::core::model::{Act, Association, CloudError, Failure, InstanceState, Look, Seen, StatusCheck};
 use crate::core::time::Time;
@@ -141,7 +144,6 @@ fn config(endpoint: &str) -> SdkConfig {
         .region(Region::new("eu-west-1"))
         .credentials_provider(SharedCredentialsProvider::new(keys))
         .endpoint_url(endpoint)
-        .http_client(http_client())
         .build()
 }
 
@@ -158,7 +160,7 @@ fn with_server<T>(script: Vec<Answer>, asks: impl AsyncFnOnce(&AwsCloud) -> T) -
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let log = Rc::new(RefCell::new(Log::default()));
         let server = tokio::task::spawn_local(serve(listener, script, log.clone()));
-        let cloud = AwsCloud::with_timeouts(config(&endpoint), timeouts()).unwrap();
+        let cloud = AwsCloud::with_timeouts(config(&endpoint), Connections::default(), timeouts()).unwrap();
         let result = asks(&cloud).await;
         server.abort();
         (result, log.take())
@@ -560,9 +562,23 @@ fn an_alarm_question_to_what_is_not_cloudwatch() {
 fn addresses_with(config: SdkConfig) -> CloudError {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let cloud = AwsCloud::with_timeouts(config, timeouts()).unwrap();
+        let cloud = AwsCloud::with_timeouts(config, Connections::default(), timeouts()).unwrap();
         cloud.look(Look::Addresses).await.unwrap_err()
     })
+}
+
+/// A connection that dies without a word costs one call its time limit, and not one for each that was open beside it.
+#[test]
+fn after_a_timeout_no_old_connection_is_used() {
+    let answer = || xml("DescribeAddressesResponse", "<addressesSet/>");
+    let script = vec![answer(), answer(), answer(), Answer::Silence, answer()];
+    let (told, log) = with_server(script, async |cloud| {
+        let look = || cloud.look(Look::Addresses);
+        let (one, two, three) = tokio::join!(look(), look(), look());
+        [one, two, three, look().await, look().await].map(|answer| answer.err().map(|error| error.code))
+    });
+    assert_eq!(told, [None, None, None, Some("Timeout".to_owned()), None]);
+    assert_eq!(log.connections, 4);
 }
 
 #[test]
@@ -574,30 +590,42 @@ fn nobody_listens() {
     assert!(error.message.to_lowercase().contains("refused"), "{error}");
 }
 
+#[derive(Debug)]
+struct Missing(fn() -> CredentialsError);
+
+impl ProvideCredentials for Missing {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(Err(self.0()))
+    }
+}
+
+fn without_credentials(why: fn() -> CredentialsError) -> CloudError {
+    let missing = SharedCredentialsProvider::new(Missing(why));
+    addresses_with(config("http://127.0.0.1:9").into_builder().credentials_provider(missing).build())
+}
+
 #[test]
 fn without_credentials_it_says_what_to_do() {
-    #[derive(Debug)]
-    struct Nothing;
-    impl aws_credential_types::provider::ProvideCredentials for Nothing {
-        fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
-        where
-            Self: 'a,
-        {
-            let missing = aws_credential_types::provider::error::CredentialsError::not_loaded("no role here");
-            aws_credential_types::provider::future::ProvideCredentials::ready(Err(missing))
-        }
-    }
-    let missing = SharedCredentialsProvider::new(Nothing);
-    let error = addresses_with(config("http://127.0.0.1:9").into_builder().credentials_provider(missing).build());
+    let error = without_credentials(|| CredentialsError::not_loaded("no role here"));
     assert_eq!((error.failure, error.code.as_str()), (Failure::NotPermitted, "NoCredentials"), "{error}");
     assert!(error.message.contains("AWS_PROFILE") && error.message.contains("no role here"), "{error}");
+}
+
+/// Metadata or STS may answer the next time.
+#[test]
+fn credentials_that_fail_for_a_moment_are_asked_for_again() {
+    let error = without_credentials(|| CredentialsError::provider_error("503"));
+    assert_eq!((error.failure, error.code.as_str()), (Failure::Transient, "NoCredentials"), "{error}");
 }
 
 #[test]
 fn without_a_region_it_says_what_to_do() {
     let mut nowhere = config("http://127.0.0.1:9").into_builder();
     nowhere.set_region(None);
-    let error = AwsCloud::new(nowhere.build()).unwrap_err();
+    let error = AwsCloud::new(nowhere.build(), Connections::default()).unwrap_err();
     assert_eq!(error.code, "NoRegion");
     assert!(error.message.contains("AWS_REGION"), "{error}");
 }
