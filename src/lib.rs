@@ -86,13 +86,15 @@
 //! | no holder, a holder that is gone, last resort | `rescue` in `core/decide.rs` |
 //! | the brake | `brake` and `failover` in `core/decide.rs`; what counts, [`core::decide::Why::counted`] |
 //! | failback | `failback` in `core/decide.rs` |
+//! | where AWS allows the move to some nodes only | `forbid` and `rule` in `core/decide.rs` |
+//! | a node is asked once more when an address comes to it | `ask_new_holders` in `core/watch/cluster.rs` |
 //! | manual mode, `would` | `rule` in `core/decide.rs` |
 //! | settling: a read that is older than the last move | [`core::decide::is_stale`] |
 //! | outsiders, interfaces attached to nothing | `Holder` in `core/snapshot.rs`, `rule_auto` in `core/decide.rs` |
 //! | adoption of a holder that somebody else chose | `adopt` in `core/watch/cluster.rs` |
 //! | when health and state are written | `record_health` in `core/watch/cluster.rs`, `arrived` in `core/watch/moves.rs` |
 //! | the pace of reads, retries of reads, a zone's disruption | `core/watch/looks.rs` |
-//! | the pace of moves, a fresh read before each | `launch_moves` and `next_is_read` in `core/watch/moves.rs` |
+//! | the pace of moves, a fresh read before each | `launch_moves` and `is_read` in `core/watch/moves.rs` |
 //! | verification, and when a move is sent again | `core/watch/moving.rs` |
 //! | retries of tags | `tagged` in `core/watch/tagging.rs` |
 //! | what a command names and refuses | `core/watch/command.rs`; of `move`, `rule_order` in `core/decide.rs` |
@@ -105,10 +107,10 @@
 //! Each loop, retry, read and call has a bound with a name, beside the code that it bounds:
 //! [`core::watch::MAX_PROBES`], [`core::watch::ASSOCIATE_BURST`], [`core::watch::ASSOCIATE_PER_SECOND`], [`core::watch::MAX_TAGGING`],
 //! [`core::watch::MAX_TAG_TRIES`], [`core::watch::MAX_RESOURCES`], [`core::watch::VERIFY_FOR`], [`core::watch::ROUND`],
-//! [`core::verdict::MAX_PROBES_PER_CHECK`], [`core::model::MAX_IDS`], [`core::event::MAX_SNS_RECORDS`], [`core::event::MAX_INSTANCES`],
+//! [`core::decide::MAX_FORBIDDEN`], [`core::verdict::MAX_PROBES_PER_CHECK`], [`core::model::MAX_IDS`], [`core::event::MAX_SNS_RECORDS`], [`core::event::MAX_INSTANCES`],
 //! [`core::tags::MAX_MOVES_KEPT`], [`timeline::page::MAX_PAGE_BYTES`], [`probe::MAX_HEAD_BYTES`], [`env::MAX_WATCH_SECONDS`], [`simulate::MAX_POLICIES`], [`simulate::scenario::MAX_DURATION`],
-//! [`replay::read::MAX_RECORDS`], [`replay::read::MAX_LINE_BYTES`], `MAX_PAGES` in `aws/logs.rs`, and `MAX_TRIES` in `core/watch/moving.rs`, `MAX_BISECT_CALLS` and
-//! `MAX_OPTIONAL_TRIES` in `core/watch/looks.rs`. The values that operators meet are in `docs/reference.md`.
+//! [`replay::read::MAX_RECORDS`], [`replay::read::MAX_LINE_BYTES`], `MAX_PAGES` in `aws/logs.rs`, and `MAX_TRIES` in `core/watch/moving.rs`, `MAX_BISECT_CALLS`,
+//! `MAX_REFUSALS` and `MAX_OPTIONAL_TRIES` in `core/watch/looks.rs`. The values that operators meet are in `docs/reference.md`.
 //!
 //! # How to add …
 //!

@@ -1,4 +1,4 @@
-//! The HTTP client of every AWS client of this process: the SDK's own, but with ring, and with one connector for all.
+//! The HTTP client of every AWS client of this process: the SDK's own, but with ring, and with one connector for all at a time.
 //!
 //! Most of the function's start is reading some 144 root certificates. The SDK's client would read them for a connector
 //! that it throws away, once more at the first call, and once more for every other service that is asked.
@@ -19,7 +19,7 @@ pub(super) fn http_client() -> SharedHttpClient {
     Connections::default().client()
 }
 
-/// One connector, one TLS configuration, one pool of connections.
+/// One connector, one TLS configuration, one pool of connections, until they are renewed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections(Arc<Mutex<Option<SharedHttpConnector>>>);
 
@@ -30,7 +30,7 @@ impl Connections {
     }
 
     /// No call that begins from now on uses any of them: where one has died without a word, those beside it often have, too, and each
-    /// would cost a call its time limit.
+    /// would cost a call its time limit. The next call makes the connector anew.
     pub(super) fn renew(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

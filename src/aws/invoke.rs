@@ -13,8 +13,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// How long Lambda may take to tell how the function is set up.
 const CONFIGURATION_LIMIT: Duration = Duration::from_secs(10);
 /// What to do where nobody knows what became of a command.
-pub const IN_DOUBT: &str =
-    "It may have been carried out: look (`eipwatch status --function NAME`) before you type it again";
+pub const IN_DOUBT: &str = "A command that changes something may have been carried out: look (`eipwatch status --function NAME`) before you type it again";
 /// The largest answer that Lambda gives.
 const MAX_ANSWER_BYTES: usize = 6 << 20;
 
@@ -70,11 +69,10 @@ impl Function {
         let uri = format!("{}/2015-03-31/functions/{}/{what}", self.endpoint(&region), escape(&self.name));
         let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
         let request = signed::Request { service: "lambda", method, uri: &uri, headers: &headers, body: payload };
-        let answer = signed::send(&self.config, request, MAX_ANSWER_BYTES).await;
-        let answer = answer.map_err(|error| match method {
-            "GET" => error,
-            _ => format!("{error}. If it was sent: {}", IN_DOUBT),
-        })?;
+        let request = signed::sign_request(&self.config, request).await;
+        let request = request.map_err(|error| format!("{error}. Nothing was sent"))?;
+        let answer = signed::answer(request, MAX_ANSWER_BYTES).await;
+        let answer = answer.map_err(|error| if method == "GET" { error } else { format!("{error}. {IN_DOUBT}") })?;
         match answer.status {
             200 => Ok(answer),
             429 => Err(format!(

@@ -70,7 +70,7 @@ const MAX_PAGES: usize = 50;
 
 /// EC2 and CloudWatch of one account and Region.
 ///
-/// Made once and kept: its connections stay open between calls. Reading the root certificates is most of the cost of
+/// Made once and kept: its connections stay open between calls, until one of these is not answered in time. Reading the root certificates is most of the cost of
 /// making it (`http.rs`).
 pub struct AwsCloud {
     config: SdkConfig,
@@ -95,7 +95,7 @@ impl AwsCloud {
     ///
     /// # Errors
     ///
-    /// As [`AwsCloud::new`].
+    /// `NoRegion` if none is set. Missing credentials show at the first call, as `NoCredentials`.
     pub async fn from_env() -> Result<AwsCloud, CloudError> {
         AwsCloud::from_env_in(None).await
     }
@@ -104,7 +104,7 @@ impl AwsCloud {
     ///
     /// # Errors
     ///
-    /// As [`AwsCloud::new`].
+    /// As [`AwsCloud::from_env`].
     pub async fn from_env_in(region: Option<String>) -> Result<AwsCloud, CloudError> {
         let connections = Connections::default();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());

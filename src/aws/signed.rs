@@ -66,6 +66,14 @@ pub struct Request<'a> {
 /// # Errors
 /// There was no answer: a sentence that says why.
 pub async fn send(config: &SdkConfig, request: Request<'_>, max_bytes: usize) -> Result<Answer, String> {
+    answer(sign_request(config, request).await?, max_bytes).await
+}
+
+/// Makes and signs a request, and sends nothing.
+///
+/// # Errors
+/// Why it cannot be made: a sentence.
+pub async fn sign_request(config: &SdkConfig, request: Request<'_>) -> Result<HttpRequest, String> {
     let Request { service, method, uri, headers, body: payload } = request;
     let region = region(config)?;
     let provider = config.credentials_provider().ok_or("there are no credentials")?;
@@ -97,7 +105,15 @@ pub async fn send(config: &SdkConfig, request: Request<'_>, max_bytes: usize) ->
     for signature in &signatures {
         request.headers_mut().insert(signature.name(), signature.value().to_owned());
     }
+    Ok(request)
+}
 
+/// Sends a request, and reads the answer, of at most so many bytes.
+///
+/// # Errors
+/// There was no answer: a sentence that says why.
+pub async fn answer(request: HttpRequest, max_bytes: usize) -> Result<Answer, String> {
+    let uri = request.uri().to_owned();
     let connector = Connector::builder()
         .proxy_config(ProxyConfig::from_env())
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))

@@ -443,6 +443,10 @@ mod backend {
                         let told = told.split(". Nothing was changed.").next().unwrap_or_default();
                         Err(Failed::BadRequest(told.to_owned()))
                     }
+                    kind @ ("Configuration" | "Cloud") => Err(Failed::NoAnswer(format!(
+                        "the function failed ({kind}): {}. Nothing was changed",
+                        word("errorMessage")
+                    ))),
                     kind => Err(Failed::NoAnswer(format!(
                         "the function failed ({kind}): {}. {IN_DOUBT}. Its log says more: aws logs tail /aws/lambda/NAME --since 10m",
                         word("errorMessage")

@@ -26,11 +26,12 @@ use super::verdict::Finding;
 pub const SETTLING: Duration = Duration::from_secs(30);
 /// How long a rescue waits at most for running nodes to settle before it takes the best there is.
 pub const LAST_RESORT_AFTER: Duration = Duration::from_secs(5);
-/// How long a move that has waited for the brake waits, at its end, for its nodes to be read once more.
+/// How long a move that has waited for the brake, or a failback that has fallen due, waits for its nodes to be read once more.
 pub const READ_AFTER_WAIT: Duration = Duration::from_secs(3);
 /// How long before a move that nothing is urgent about nodes must have been asked for.
 pub const NODES_BEFORE_CHOICE: Duration = Duration::from_secs(12);
-/// How far apart an interface must be seen attached to nothing before its address is free for rescue.
+/// How far apart an interface must be seen attached to nothing before its address is free for rescue, and how long one of which EC2 tells
+/// nothing is asked about before its address is left alone.
 pub const LOOSE_FOR: Duration = Duration::from_secs(10);
 
 /// After so many nodes to which AWS does not allow the move it is taken for forbidden to all.

@@ -233,22 +233,26 @@ fn memory() -> impl Strategy<Value = AddressMemory> {
         option::weighted(0.1, (option::of(some_node()), any::<bool>())),
         option::weighted(0.2, (some_node(), time())),
         option::weighted(0.2, state()),
+        option::weighted(0.1, some_node()),
+        option::weighted(0.2, time()),
     )
-        .prop_map(|(state, refused, barred, rescue_since, loose_since, order, unrecorded, earlier)| {
-            AddressMemory {
-                state,
-                refused: refused.into_iter().map(|id| (id, "IncorrectInstanceState".to_owned())).collect(),
-                forbidden: BTreeMap::new(),
-                barred,
-                rescue_since,
-                loose_since: loose_since.map(|since| ("eni-98".into(), since)),
-                unclear_since: None,
-                order: order.map(|(to, force)| Order { to, force }),
-                first_holder: None,
-                earlier: earlier.into_iter().collect(),
-                unrecorded,
-            }
-        })
+        .prop_map(
+            |(state, refused, barred, rescue_since, loose_since, order, unrecorded, earlier, forbidden, unclear)| {
+                AddressMemory {
+                    state,
+                    refused: refused.into_iter().map(|id| (id, "IncorrectInstanceState".to_owned())).collect(),
+                    forbidden: forbidden.into_iter().map(|id| (id, "UnauthorizedOperation".to_owned())).collect(),
+                    barred,
+                    rescue_since,
+                    loose_since: loose_since.map(|since| ("eni-98".into(), since)),
+                    unclear_since: unclear.map(|since| ("eni-98".into(), since)),
+                    order: order.map(|(to, force)| Order { to, force }),
+                    first_holder: None,
+                    earlier: earlier.into_iter().collect(),
+                    unrecorded,
+                }
+            },
+        )
 }
 
 /// All that a decision is made from.

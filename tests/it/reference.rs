@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use eipwatch::cli::metrics::{CLUSTER_EXPOSED, EXPOSED};
-use eipwatch::core::decide::{Kind, LAST_RESORT_AFTER, LOOSE_FOR, SETTLING, Why};
+use eipwatch::core::decide::{Kind, LAST_RESORT_AFTER, LOOSE_FOR, MAX_FORBIDDEN, SETTLING, Why};
 use eipwatch::core::event::{self, Command, MAX_SHARDS, Request, Trigger};
 use eipwatch::core::log::{Level, Record};
 use eipwatch::core::policy::KEYS;
@@ -265,6 +265,7 @@ fn the_limits_are_documented() {
         number("ASSOCIATE_BURST", ASSOCIATE_BURST.to_string()),
         number("ASSOCIATE_PER_SECOND", ASSOCIATE_PER_SECOND.to_string()),
         number("MAX_PROBES", MAX_PROBES.to_string()),
+        number("MAX_FORBIDDEN", MAX_FORBIDDEN.to_string()),
         number("MAX_MOVES_KEPT", MAX_MOVES_KEPT.to_string()),
         number("MAX_WATCH_SECONDS", MAX_WATCH_SECONDS.to_string()),
         number("MAX_SHARDS", MAX_SHARDS.to_string()),

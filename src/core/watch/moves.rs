@@ -236,7 +236,8 @@ impl Watch {
         }
         let planned = self.wanted.first().is_some_and(|(planned, ..)| *planned);
         if nodes_old && (!self.looks.instances.failing() || planned && self.looks.may_find_nodes()) {
-            // Whoever was gone may be back, and whoever could take it may not any more. While EC2 does not answer, nothing waits for that.
+            // Whoever was gone may be back, and whoever could take it may not any more. While EC2 does not answer, no rescue waits for that;
+            // a planned move does as long as those that can be described are searched for.
             self.looks.want_instances(now);
             self.looks.set_urgent(true);
             return;

@@ -19,7 +19,8 @@ pub const VERIFY_FOR: Duration = Duration::from_secs(10);
 pub const VERIFY_FIRST: Duration = Duration::from_millis(250);
 /// An address is read at most this long before it is moved.
 pub const READ_BEFORE_MOVE: Duration = Duration::from_secs(1);
-/// Nodes are read at most this long before an address is moved, as long as EC2 answers.
+/// Nodes are read at most this long before an address is moved, as long as EC2 answers; before a planned move also while it is searched for
+/// those that it can describe.
 pub const NODES_BEFORE_MOVE: Duration = Duration::from_secs(6);
 /// How old the last of these reads may be at their end to tell how it ended: while EC2 does not answer, the end is put off.
 pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);

@@ -666,7 +666,7 @@ fn rule_7_a_loose_interface_is_gone_after_ten_seconds() {
 
 /// Rule 7: an interface that EC2 shows with an address, but does not know, is asked for once a second.
 #[test]
-fn rule_7_an_interface_that_is_not_shown_is_asked_for_at_a_pace() {
+fn rule_7_an_interface_that_is_not_shown_is_asked_for_at_a_pace_and_left_alone_after_ten_seconds() {
     let mut scene = Scene::pair();
     scene.world.time_limit_ms = 20_000;
     let nic = scene.loose(0);
@@ -1407,18 +1407,21 @@ fn rule_9_a_second_rescue_to_the_same_node_begins_stable_anew() {
 /// Rule 9: at the moment when a failback is due nodes are read once more: the preferred one may be drained since the last reading.
 #[test]
 fn rule_9_nodes_are_read_again_when_a_failback_is_due() {
-    for policy in ["failback=auto stable=25s", "failback=auto stable=1s max_moves=1 window=25s"] {
+    let policies = [("failback=auto stable=25s", 7), ("failback=auto stable=1s max_moves=1 window=1m", 42)];
+    for ((policy, seconds_ago), drained) in policies.into_iter().flat_map(|case| [(case, true), (case, false)]) {
         let mut scene = Scene::pair();
         scene.tag_address(0, "policy", policy);
         scene.tag_node(B, "priority", "200");
-        let at = scene.time_in(-7);
-        scene.remember(0, A, Some(B), "holder-unhealthy", 7);
+        let at = scene.time_in(-seconds_ago);
+        scene.remember(0, A, Some(B), "holder-unhealthy", seconds_ago);
         let state = scene.address_tag(0, "state");
         scene.tag_address(0, "state", &format!("{state}{at}"));
         // Nodes are read every 5 s; it is due at 18 s.
-        scene.after(16_500, |scene| scene.tag_node(B, "mode", "drain"));
+        if drained {
+            scene.after(16_500, |scene| scene.tag_node(B, "mode", "drain"));
+        }
         scene.watch(30);
-        assert_eq!(scene.been(), [], "{policy}");
+        assert_eq!(scene.been(), if drained { vec![] } else { vec![Some(B)] }, "{policy} {drained}");
     }
 }
 
