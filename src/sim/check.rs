@@ -512,9 +512,9 @@ impl Checker {
         // Another cluster's has another judge.
         let Some(address) = self.addresses.get_mut(&placed.allocation) else { return };
         self.moves += 1;
-        // What was on its way before is one more disturbance, as late as it comes.
-        address.moves_since_disturbance =
-            if sent_ms > self.disturbed_ms { address.moves_since_disturbance + 1 } else { 0 };
+        // What was on its way before, or has its effect after its caller gave up on it, is one more disturbance.
+        let late = sent_ms <= self.disturbed_ms || now_ms > sent_ms + moment.ec2.settings.timeout_ms;
+        address.moves_since_disturbance = if late { 0 } else { address.moves_since_disturbance + 1 };
         let moves = address.moves_since_disturbance;
         let address = address.clone();
         let to = placed.association.as_ref().and_then(|at| at.instance.clone()).unwrap_or_default();
