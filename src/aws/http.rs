@@ -3,7 +3,7 @@
 //! Most of the function's start is reading some 144 root certificates. The SDK's client would read them for a connector
 //! that it throws away, once more at the first call, and once more for every other service that is asked.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_sdk_ec2::config::{ConfigBag, HttpClient, RuntimeComponents, RuntimeComponentsBuilder, SharedHttpClient};
@@ -14,14 +14,14 @@ use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConn
 
 use super::{CONNECT_TIMEOUT_MS, IDLE_CONNECTION_MS};
 
-/// For all clients of one account and Region.
+/// One with connections of its own, for whoever asks too little to renew them.
 pub(super) fn http_client() -> SharedHttpClient {
     Connections::default().client()
 }
 
 /// One connector, one TLS configuration, one pool of connections, until they are renewed.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Connections(Arc<Mutex<Option<SharedHttpConnector>>>);
+pub(super) struct Connections(Arc<Mutex<(u64, Option<SharedHttpConnector>)>>);
 
 impl Connections {
     /// The HTTP client that uses them.
@@ -31,13 +31,26 @@ impl Connections {
 
     /// No call that begins from now on uses any of them: where one has died without a word, those beside it often have, too, and each
     /// would cost a call its time limit. The next call makes the connector anew.
-    pub(super) fn renew(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// `of`: those that it was begun with, by [`Connections::number`]; newer ones stay.
+    pub(super) fn renew(&self, of: u64) {
+        let mut current = self.lock();
+        if current.0 == of {
+            *current = (of.wrapping_add(1), None);
+        }
+    }
+
+    /// How often they have been renewed.
+    pub(super) fn number(&self) -> u64 {
+        self.lock().0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (u64, Option<SharedHttpConnector>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self) -> SharedHttpConnector {
-        let mut connector = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let connector = connector.get_or_insert_with(|| {
+        let mut current = self.lock();
+        let connector = current.1.get_or_insert_with(|| {
             let settings =
                 HttpConnectorSettings::builder().connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS)).build();
             let connector = Connector::builder()

@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// How long Lambda may take to tell how the function is set up.
 const CONFIGURATION_LIMIT: Duration = Duration::from_secs(10);
 /// What to do where nobody knows what became of a command.
-pub const IN_DOUBT: &str = "A command that changes something may have been carried out: look (`eipwatch status --function NAME`) before you type it again";
+pub const IN_DOUBT: &str = "A command that changes something may have been carried out: look (`eipwatch status --function NAME`; if that fails, too: `aws ec2 describe-addresses`) before you type it again";
 /// The largest answer that Lambda gives.
 const MAX_ANSWER_BYTES: usize = 6 << 20;
 
@@ -65,25 +65,25 @@ impl Function {
     }
 
     async fn send(&self, method: &str, what: &str, payload: &str) -> Result<Answer, String> {
-        let region = signed::region(&self.config)?;
+        let region = signed::region(&self.config).map_err(|error| format!("{error}. Nothing was sent"))?;
         let uri = format!("{}/2015-03-31/functions/{}/{what}", self.endpoint(&region), escape(&self.name));
         let headers = [("content-type", "application/json"), ("x-amz-invocation-type", "RequestResponse")];
         let request = signed::Request { service: "lambda", method, uri: &uri, headers: &headers, body: payload };
         let request = signed::sign_request(&self.config, request).await;
         let request = request.map_err(|error| format!("{error}. Nothing was sent"))?;
-        let answer = signed::answer(request, MAX_ANSWER_BYTES).await;
-        let answer = answer.map_err(|error| if method == "GET" { error } else { format!("{error}. {IN_DOUBT}") })?;
+        let in_doubt = |text: String| if method == "GET" { text } else { format!("{text}. {IN_DOUBT}") };
+        let answer = signed::answer(request, MAX_ANSWER_BYTES).await.map_err(in_doubt)?;
         match answer.status {
             200 => Ok(answer),
             429 => Err(format!(
-                "{}. Nothing was changed: Lambda holds calls back. Type it again; if that goes on, see the function's reserved concurrency",
+                "{}. Nothing was changed: Lambda holds calls back. Type it again; if that goes on: \"throttles\" in infra/RUNBOOK.md",
                 refusal(429, &answer.body)
             )),
-            status if method == "GET" || (400..500).contains(&status) => Err(format!(
-                "{}. Nothing was changed. See that name and Region are right (--function, AWS_REGION), and that you may do this",
+            status @ 400..500 => Err(format!(
+                "{}. Nothing was changed. See that name, Region and credentials are right (--function, AWS_REGION, AWS_PROFILE), and that you may do this",
                 refusal(status, &answer.body)
             )),
-            status => Err(format!("{}. {}", refusal(status, &answer.body), IN_DOUBT)),
+            status => Err(in_doubt(refusal(status, &answer.body))),
         }
     }
 
@@ -92,9 +92,10 @@ impl Function {
     }
 }
 
-/// Lambda's own words for why it did not invoke the function.
+/// Lambda's own words for why it did not invoke the function, or could not.
 fn refusal(status: u16, body: &[u8]) -> String {
-    format!("Lambda refuses ({status}): {}", signed::words(body))
+    let verb = if status >= 500 { "failed" } else { "refuses" };
+    format!("Lambda {verb} ({status}): {}", signed::words(body).trim_end_matches('.'))
 }
 
 /// A name or ARN as one piece of a path.
@@ -126,6 +127,7 @@ mod tests {
     fn a_refusal_is_told_in_lambdas_words() {
         let body = br#"{"Type":"User","Message":"Function not found: x"}"#;
         assert_eq!(refusal(404, body), "Lambda refuses (404): Function not found: x");
-        assert_eq!(refusal(502, b"<html>"), "Lambda refuses (502): <html>");
+        assert_eq!(refusal(502, b"<html>"), "Lambda failed (502): <html>");
+        assert_eq!(refusal(429, br#"{"Message":"Rate Exceeded."}"#), "Lambda refuses (429): Rate Exceeded");
     }
 }

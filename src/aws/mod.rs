@@ -106,6 +106,7 @@ impl AwsCloud {
     ///
     /// As [`AwsCloud::from_env`].
     pub async fn from_env_in(region: Option<String>) -> Result<AwsCloud, CloudError> {
+        // Credentials come over the same connections; `with_timeouts` gives them to the services.
         let connections = Connections::default();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
         if let Some(region) = region {
@@ -182,10 +183,11 @@ impl AwsCloud {
         if let Some(count) = self.calls.get(call as usize) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        let number = self.connections.number();
         request.await.map_err(|error| {
             let error = error::classify(&error);
             if error.code == error::TIMEOUT {
-                self.connections.renew();
+                self.connections.renew(number);
             }
             error
         })

@@ -118,8 +118,7 @@ pub async fn answer(request: HttpRequest, max_bytes: usize) -> Result<Answer, St
         .proxy_config(ProxyConfig::from_env())
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .build();
-    let response =
-        connector.call(request).await.map_err(|error| format!("{uri} cannot be reached: {}", chain(&error)))?;
+    let response = connector.call(request).await.map_err(|error| format!("no answer from {uri}: {}", chain(&error)))?;
     let status = response.status().as_u16();
     let function_error = response.headers().get("x-amz-function-error").is_some();
     let body = Limited::new(response.into_body(), max_bytes).collect().await;

@@ -581,6 +581,16 @@ fn after_a_timeout_no_old_connection_is_used() {
     assert_eq!(log.connections, 4);
 }
 
+/// Of several that time out one after another only the first has the connections renewed that it was begun with.
+#[test]
+fn a_timeout_of_an_older_connection_leaves_the_newer_ones() {
+    let connections = Connections::default();
+    let number = connections.number();
+    connections.renew(number);
+    connections.renew(number);
+    assert_eq!(connections.number(), number + 1);
+}
+
 #[test]
 fn nobody_listens() {
     // Bound and let go: nobody listens there now.

@@ -436,6 +436,9 @@ mod backend {
             Invoked::Failed(error) => {
                 let error: Value = serde_json::from_slice(&error).unwrap_or_default();
                 let word = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+                let said = word("errorMessage");
+                let said = said.trim_end_matches('.');
+                const LOG: &str = "Its log says more: aws logs tail /aws/lambda/NAME --since 10m";
                 match word("errorType").as_str() {
                     "BadRequest" => {
                         let told = word("errorMessage");
@@ -443,13 +446,14 @@ mod backend {
                         let told = told.split(". Nothing was changed.").next().unwrap_or_default();
                         Err(Failed::BadRequest(told.to_owned()))
                     }
-                    kind @ ("Configuration" | "Cloud") => Err(Failed::NoAnswer(format!(
-                        "the function failed ({kind}): {}. Nothing was changed",
-                        word("errorMessage")
+                    "Configuration" => Err(Failed::NoAnswer(format!(
+                        "the function failed: {said}. Nothing was changed. Set that variable right where the function is deployed (EIPWATCH_LOG: the parameter LogLevel)"
                     ))),
+                    "Cloud" => Err(Failed::NoAnswer(format!("the function failed: {said}. Nothing was changed. {LOG}"))),
+                    // It could not observe EC2, and has said what that means for the command.
+                    "Sweep" => Err(Failed::NoAnswer(format!("the function failed: {said}. {LOG}"))),
                     kind => Err(Failed::NoAnswer(format!(
-                        "the function failed ({kind}): {}. {IN_DOUBT}. Its log says more: aws logs tail /aws/lambda/NAME --since 10m",
-                        word("errorMessage")
+                        "the function failed ({kind}): {said}. {IN_DOUBT}. {LOG}"
                     ))),
                 }
             }

@@ -356,6 +356,15 @@ fn the_deployed_function_can_be_asked_instead() {
                 "errorType": "BadRequest", "errorMessage": "`cluster`: there is no cluster mail. Nothing was changed. A correct payload: {}"
             }))
             .header("X-Amz-Function-Error", "Unhandled"),
+            "drain" => json(json!({
+                "errorType": "Cloud", "errorMessage": "AWS cannot be asked: NoCredentials: none. Nothing was moved."
+            }))
+            .header("X-Amz-Function-Error", "Unhandled"),
+            "resume" => Response::new(503, "application/json", r#"{"Message":"Service unavailable."}"#),
+            "undrain" => json(json!({
+                "errorType": "Sweep", "errorMessage": "EC2 could not be observed: Timeout. Nothing was changed. The full answer is in the log."
+            }))
+            .header("X-Amz-Function-Error", "Unhandled"),
             _ => Response::new(404, "application/json", r#"{"Message":"Function not found: eipwatch"}"#),
         })
     });
@@ -372,9 +381,19 @@ fn the_deployed_function_can_be_asked_instead() {
     let (status, _, err) = ask(&["move", "--to", "i-0123456789abcdef0", "--force"]);
     assert_eq!(status, 1, "{err}");
     assert!(err.contains("Function not found"), "{err}");
+    // Whether it was done is told where that is known, and nowhere else.
+    for (args, said, in_doubt) in [
+        (["drain", "i-0123456789abcdef0"], "AWS cannot be asked: NoCredentials: none. Nothing was moved", false),
+        (["resume", "web"], "Lambda failed (503): Service unavailable", true),
+        (["undrain", "i-0123456789abcdef0"], "EC2 could not be observed: Timeout. Nothing was changed", false),
+    ] {
+        let (status, _, err) = ask(&args);
+        assert!(status == 1 && err.contains(said) && !err.contains(".."), "{err}");
+        assert_eq!(err.contains("may have been carried out"), in_doubt, "{err}");
+    }
 
     let seen = seen.lock().unwrap();
-    assert_eq!(seen.len(), 3);
+    assert_eq!(seen.len(), 6);
     assert_eq!(
         seen[0].path,
         "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-west-1%3A1%3Afunction%3Aeipwatch/invocations"
