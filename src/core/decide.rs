@@ -603,10 +603,11 @@ impl<'a> Asked<'a> {
         let allowed_only = order.is_none_or(|order| order.to.is_none());
         let mut ruling = rule(&Asked { allowed_only, ..*self });
         let forbidden = self.memory().map(|memory| &memory.forbidden).filter(|forbidden| !forbidden.is_empty());
+        // What the brake holds back goes elsewhere in time.
+        let elsewhere = ruling.plan.is_some() || ruling.pending || ruling.decision.why == Why::MaxMoves;
         if let Some(forbidden) = forbidden
-            && ruling.plan.is_none()
-            && !ruling.pending
-            && ruling.decision.why != Why::MaxMoves
+            && allowed_only
+            && !elsewhere
         {
             // Nowhere else: if it would go to one of these, that is the reason why it does not.
             let all = rule(self);

@@ -61,7 +61,7 @@ pub struct Probing {
     /// Whether it has passed in this invocation.
     pub passed: bool,
     judged_start: Option<Time>,
-    /// It is down, but is asked once more: a probe of then or later tells.
+    /// From when on a probe must have started for it to count as down.
     asked_anew: Option<Time>,
     last_start: Option<Time>,
     in_flight: Vec<(u64, Time)>,
@@ -138,7 +138,7 @@ impl Probing {
     pub fn steady(&self) -> Option<bool> {
         match self.standing {
             Standing::Up if self.passed && self.fails == 0 => Some(true),
-            Standing::Down if self.is_down() => Some(false),
+            Standing::Down if self.surely_down() => Some(false),
             _ => None,
         }
     }
@@ -148,12 +148,12 @@ impl Probing {
         match self.standing {
             Standing::Unknown => true,
             Standing::Up => self.fails > 0 || !self.passed,
-            Standing::Down => !self.is_down(),
+            Standing::Down => !self.surely_down(),
         }
     }
 
     /// Whether it is down, and nothing speaks for it.
-    fn is_down(&self) -> bool {
+    fn surely_down(&self) -> bool {
         self.standing == Standing::Down && self.passes == 0 && self.asked_anew.is_none()
     }
 
@@ -477,7 +477,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
                     Standing::Down => {
                         failed = true;
                         by_probe = true;
-                        down |= probing.is_down();
+                        down |= probing.surely_down();
                     }
                     Standing::Unknown => unknown = true,
                 }
@@ -808,15 +808,15 @@ mod tests {
         probing.start(2, ms(500));
         probing.ask_anew(ms(700));
         probing.answer(2, &Answer::TimedOut, &policy, ms(1_500));
-        assert!(!probing.settled(&policy) && !probing.is_down());
+        assert!(!probing.settled(&policy) && !probing.surely_down());
         probing.start(3, ms(1_500));
         probing.answer(3, &Answer::Refused, &policy, ms(1_510));
-        assert!(probing.settled(&policy) && probing.is_down());
+        assert!(probing.settled(&policy) && probing.surely_down());
         // One that cannot be asked is not asked for ever.
         probing.ask_anew(ms(2_000));
         probing.start(4, ms(2_000));
         probing.answer(4, &Answer::NotAsked("no file descriptor".to_owned()), &policy, ms(2_010));
-        assert!(probing.settled(&policy) && probing.is_down());
+        assert!(probing.settled(&policy) && probing.surely_down());
     }
 
     #[test]

@@ -218,6 +218,8 @@ struct AddressTruth {
     state: Steady<Option<String>>,
     prefer: Steady<Option<String>>,
     moves_since_disturbance: u32,
+    /// What took effect late since then, and is none of these.
+    late_since_disturbance: u32,
     /// It sits on an interface that is attached to nothing.
     loose: bool,
     /// And that interface was taken from an instance that ran.
@@ -305,7 +307,7 @@ impl Checker {
     pub fn disturbed(&mut self, now_ms: u64) {
         self.disturbed_ms = now_ms;
         for address in self.addresses.values_mut() {
-            address.moves_since_disturbance = 0;
+            (address.moves_since_disturbance, address.late_since_disturbance) = (0, 0);
         }
     }
 
@@ -459,6 +461,7 @@ impl Checker {
                         state: Steady::new(state),
                         prefer: Steady::new(prefer),
                         moves_since_disturbance: 0,
+                        late_since_disturbance: 0,
                         loose: false,
                         from_running: false,
                         waits: Steady { value: false, since_ms: now_ms },
@@ -512,9 +515,10 @@ impl Checker {
         // Another cluster's has another judge.
         let Some(address) = self.addresses.get_mut(&placed.allocation) else { return };
         self.moves += 1;
-        // What was on its way before, or has its effect after its caller gave up on it, is one more disturbance.
+        // What was on its way before, or has its effect after its caller gave up on it, is nobody's decision of now.
         let late = sent_ms <= self.disturbed_ms || now_ms > sent_ms + moment.ec2.settings.timeout_ms;
-        address.moves_since_disturbance = if late { 0 } else { address.moves_since_disturbance + 1 };
+        address.moves_since_disturbance += u32::from(!late);
+        address.late_since_disturbance += u32::from(late);
         let moves = address.moves_since_disturbance;
         let address = address.clone();
         let to = placed.association.as_ref().and_then(|at| at.instance.clone()).unwrap_or_default();
@@ -739,8 +743,10 @@ impl Checker {
                 address.counted.push((now_ms, caller));
             }
         }
-        // One, one more by racing, and one more where a place was raced for; effects that come late and calls that fail add to them.
-        let allowed = 3 + u32::from(bounds.failback) + if reads_fine { 0 } else { 5 };
+        // One, one more by racing, one more where a place was raced for, and one that puts right what came late; calls that fail add to
+        // them.
+        let late = address.late_since_disturbance;
+        let allowed = 3 + u32::from(bounds.failback) + late + if reads_fine { 0 } else { 5 };
         let unclear = self
             .nodes
             .values()
@@ -748,7 +754,7 @@ impl Checker {
         if role != Role::Auto
             && let Some(address) = self.addresses.get_mut(&placed.allocation)
         {
-            address.moves_since_disturbance = 0;
+            (address.moves_since_disturbance, address.late_since_disturbance) = (0, 0);
         }
         if moves > allowed && !unclear {
             let text = format!("{who}: {moves} moves since the last disturbance at {}", self.disturbed_ms);

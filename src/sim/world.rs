@@ -239,7 +239,12 @@ impl World {
     /// Cluster `web` with some addresses on its first node, some nodes, and the check `http:8080/health`.
     /// A node has a private address for each of the cluster's.
     pub fn cluster(addresses: usize, nodes: usize) -> World {
-        let mut world = World::new(1);
+        World::cluster_of_seed(1, addresses, nodes)
+    }
+
+    /// The same with chance of its own: the times and the ages of answers, where a rule leaves them open.
+    pub fn cluster_of_seed(seed: u64, addresses: usize, nodes: usize) -> World {
+        let mut world = World::new(seed);
         for _ in 0..nodes {
             world.add_node();
         }

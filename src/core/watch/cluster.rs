@@ -19,7 +19,7 @@ use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, NOTICES, Probing, Pulse};
 
 use super::looks::{BACKOFF_MAX_URGENT, GIVEN_UP_FOR, Looks, Routine, is_hopeless};
-use super::moving::{Moving, NODES_BEFORE_MOVE};
+use super::moving::Moving;
 
 /// How far apart two reads must show a holder that we did not choose before it is adopted: another invocation may be about to record it.
 pub const ADOPT_AFTER: Duration = Duration::from_secs(3);
@@ -29,6 +29,8 @@ pub const FRESH_WHEN_FAILING: Duration = Duration::from_millis(400);
 pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);
 /// How long before its health tag is found to be wrong a node must have been read for that to be written, as far as it can be.
 pub const READ_BEFORE_HEALTH: Duration = Duration::from_secs(1);
+/// How long before it is written a health tag's node must have been read, however long it has been wrong.
+pub const NODES_BEFORE_HEALTH: Duration = Duration::from_secs(6);
 /// How long a tag that could not be written is left alone.
 pub const TAG_LEFT_ALONE: Duration = Duration::from_secs(60);
 /// How old an announcement may be before it is only a hint: what it announced would have happened by then.
@@ -422,9 +424,7 @@ impl Watched {
         for address in &self.cluster.addresses {
             let Some(holder) = self.holder_now(address, now) else { continue };
             let before = self.held.insert(address.id.clone(), holder.clone());
-            let node = self.cluster.nodes.get(&holder);
-            let asked = node.is_some_and(|node| matches!(node.state, None | Some(InstanceState::Running)));
-            if asked
+            if self.cluster.nodes.get(&holder).is_some_and(is_probed)
                 && before.is_some_and(|before| before != holder)
                 && let Some(memory) = self.nodes.get_mut(&holder)
             {
@@ -440,11 +440,7 @@ impl Watched {
         let mut soon = |at: Time| wake = Some(wake.map_or(at, |wake: Time| wake.min(at)));
         let mut due_now = Vec::new();
         for (id, memory) in &self.nodes {
-            let runs = self
-                .cluster
-                .nodes
-                .get(id)
-                .is_some_and(|node| matches!(node.state, None | Some(InstanceState::Running)));
+            let runs = self.cluster.nodes.get(id).is_some_and(is_probed);
             for (check, probing) in &memory.probes {
                 if let Some(at) = probing.expires() {
                     soon(at);
@@ -682,6 +678,7 @@ impl Watched {
                 memory.differs_since = None;
                 continue;
             }
+            // A doubt meanwhile makes what was read no older.
             if !finding.settled || finding.verdict == Verdict::Suspect {
                 continue;
             }
@@ -702,7 +699,7 @@ impl Watched {
             }
             // Another invocation may have written down an announcement that nobody repeats.
             let differs_since = *memory.differs_since.get_or_insert(now);
-            let read_from = differs_since.max(now - NODES_BEFORE_MOVE) - READ_BEFORE_HEALTH;
+            let read_from = differs_since.max(now - NODES_BEFORE_HEALTH) - READ_BEFORE_HEALTH;
             if !around.looks.instances.failing() && around.looks.node_asked(id).is_none_or(|asked| asked < read_from) {
                 around.looks.want_node(id, now);
                 continue;
@@ -847,6 +844,11 @@ fn unrecorded(
         None => (memory.first_holder.get_or_insert_with(|| id.clone()).clone(), Vec::new()),
     };
     (before != *id).then(|| (id.clone(), before, moves))
+}
+
+/// Whether it runs, for all that is known.
+fn is_probed(node: &Node) -> bool {
+    matches!(node.state, None | Some(InstanceState::Running))
 }
 
 fn back_from_doubt(before: Option<Verdict>, now: Verdict) -> bool {

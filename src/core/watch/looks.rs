@@ -361,9 +361,8 @@ impl Looks {
 
     /// Whether the nodes that EC2 can still describe are being searched for, or are about to be.
     pub fn may_find_nodes(&self) -> bool {
-        let transient = |error: &CloudError| !matches!(error.failure, Failure::Throttled | Failure::NotPermitted);
         let before = self.instances.failing() && self.instances.failures < TRIES_BEFORE_BISECTING;
-        self.search.is_some() || before && self.instances.error.as_ref().is_some_and(transient)
+        self.search.is_some() || before && self.instances.error.as_ref().is_some_and(is_worth_a_search)
     }
 
     /// While an address is about to move, failed reads are tried again sooner.
@@ -586,10 +585,8 @@ impl Looks {
             }
             Ok(_) => (Outcome::Nothing, None),
             Err(error) => {
-                let search = match error.failure {
-                    Failure::Throttled | Failure::NotPermitted => false,
-                    _ => self.searching || self.instances.failures + 1 >= TRIES_BEFORE_BISECTING,
-                };
+                let search = is_worth_a_search(&error)
+                    && (self.searching || self.instances.failures + 1 >= TRIES_BEFORE_BISECTING);
                 let longest = self.longest_backoff();
                 let outcome = essential(&mut self.instances, error, now, longest);
                 if search && outcome == Outcome::Nothing {
@@ -716,6 +713,11 @@ fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Durat
     }
     routine.failed(error, now, longest);
     Outcome::Nothing
+}
+
+/// Whether nodes asked for by id may be described where the question for all met this.
+fn is_worth_a_search(error: &CloudError) -> bool {
+    !matches!(error.failure, Failure::Throttled | Failure::NotPermitted)
 }
 
 /// Whether it is of no use to try the same again.

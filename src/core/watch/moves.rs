@@ -86,23 +86,20 @@ impl Watch {
             let since = state.since >= moving.began.whole_second();
             alike && (same || since) && state.since.since(now) < decide::SETTLING
         });
-        let hidden = |state: &&State| moving.may_have_acted && state.why == EXTERNAL && state.from == plan.from;
-        if let Some(state) = recorded.filter(hidden).cloned() {
-            // Another invocation took ours for a move by others before it could be recorded.
-            let mut moves = state.moves.clone();
-            moves.retain(|at| plan.why.counted() || *at != state.since);
-            let state = State { why: plan.why.as_str().to_owned(), moves, ..state };
+        if let Some(mut state) = recorded.cloned() {
+            // It may have taken ours for a move by others before it could be recorded.
+            let hidden = moving.may_have_acted && state.why == EXTERNAL && state.from == plan.from;
+            if hidden {
+                let since = state.since;
+                state.moves.retain(|at| plan.why.counted() || *at != since);
+                state.why = plan.why.as_str().to_owned();
+            }
             let memory = watched.memory.entry(id.clone()).or_default();
             memory.made(state.clone(), shown.as_ref());
             memory.order = None;
-            self.record_state(&watched.cluster.name, id, state, now);
-            self.ended(watched, id, None, false, now);
-            return;
-        }
-        if let Some(state) = recorded.cloned() {
-            let memory = watched.memory.entry(id.clone()).or_default();
-            memory.made(state, shown.as_ref());
-            memory.order = None;
+            if hidden {
+                self.record_state(&watched.cluster.name, id, state, now);
+            }
             self.ended(watched, id, None, false, now);
             return;
         }
@@ -226,7 +223,7 @@ impl Watch {
         if self.held_until.is_some_and(|until| now < until) {
             return;
         }
-        let nodes_old = self.facts.instances_at.is_none_or(|at| now.since(at) > NODES_BEFORE_MOVE);
+        let nodes_old = self.nodes_old(now);
         if self.facts.addresses_at.is_none_or(|at| now.since(at) > READ_BEFORE_MOVE) {
             self.read_before_move(now);
             if nodes_old {
@@ -234,10 +231,9 @@ impl Watch {
             }
             return;
         }
-        let planned = self.wanted.first().is_some_and(|(planned, ..)| *planned);
-        if nodes_old && (!self.looks.instances.failing() || planned && self.looks.may_find_nodes()) {
-            // Whoever was gone may be back, and whoever could take it may not any more. While EC2 does not answer, no rescue waits for that;
-            // a planned move does as long as those that can be described are searched for.
+        if nodes_old && !self.looks.instances.failing() {
+            // Whoever was gone may be back, and whoever could take it may not any more. While EC2 does not answer, nothing waits for that
+            // but planned moves, as long as those that can be described are searched for.
             self.looks.want_instances(now);
             self.looks.set_urgent(true);
             return;
@@ -253,10 +249,24 @@ impl Watch {
             }
             self.clusters.insert(name, watched);
         }
-        if self.tokens > 0 && !self.wanted.is_empty() {
+        let planned = self.wanted.first().map(|(planned, ..)| *planned);
+        match planned.filter(|_| self.tokens > 0) {
+            Some(true) if self.nodes_are_searched_for(now) => {
+                self.looks.want_instances(now);
+                self.looks.set_urgent(true);
+            }
             // What is left waits for a reading.
-            self.read_before_move(now);
+            Some(_) => self.read_before_move(now),
+            None => {}
         }
+    }
+
+    fn nodes_old(&self, now: Time) -> bool {
+        self.facts.instances_at.is_none_or(|at| now.since(at) > NODES_BEFORE_MOVE)
+    }
+
+    fn nodes_are_searched_for(&self, now: Time) -> bool {
+        self.nodes_old(now) && self.looks.may_find_nodes()
     }
 
     /// Has addresses read once more, if they are not being read.
@@ -276,7 +286,7 @@ impl Watch {
     /// Whether addresses were read as late as a move asks for.
     fn is_read(&self, (planned, id, name): &(bool, AllocationId, ClusterName), now: Time) -> bool {
         // Somebody holds it: it is read again, and the private address that it is to go to. A rescue is not held up for that.
-        if *planned && !self.looks.addresses_read_again() {
+        if *planned && (!self.looks.addresses_read_again() || self.nodes_are_searched_for(now)) {
             return false;
         }
         let Some(watched) = self.clusters.get(name) else { return true };

@@ -123,6 +123,7 @@ pub enum Response {
 pub struct Plan {
     /// Who calls.
     pub caller: u32,
+    /// When it was sent.
     sent_ms: u64,
     /// When to [`Ec2::run`] it; never after the answer.
     pub effect_at_ms: u64,

@@ -188,12 +188,7 @@ fn via_public_without_a_public_address_is_unknown_and_a_problem() {
 #[test]
 fn via_public_never_asks_an_address_that_went_to_another_node() {
     for seed in 0..10 {
-        let mut scene = Scene { world: eipwatch::sim::world::World::new(seed) };
-        for _ in 0..2 {
-            scene.add_node();
-        }
-        scene.add_address();
-        scene.settle();
+        let mut scene = Scene::of_seed(seed, 2);
         scene.tag_address(0, "policy", "via=public");
         scene.season();
         let stale = Fault::Stale { what: Shown::Associations, up_to_ms: 20_000 };

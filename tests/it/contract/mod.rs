@@ -69,7 +69,12 @@ impl Scene {
         Scene { world: World::cluster(addresses, nodes) }
     }
 
-    /// The same after a first watch, a minute later: healthy nodes are remembered.
+    /// The address on A, and so many nodes, in a world of its own chance.
+    fn of_seed(seed: u64, nodes: usize) -> Scene {
+        Scene { world: World::cluster_of_seed(seed, 1, nodes) }
+    }
+
+    /// The same as [`Scene::new`] after a first watch, a minute later: healthy nodes are remembered.
     fn seasoned(addresses: usize, nodes: usize) -> Scene {
         let mut scene = Scene::new(addresses, nodes);
         scene.season();

@@ -756,12 +756,7 @@ fn rule_8_whatever_is_delivered_twice_moves_once() {
 fn rule_5_a_move_that_watches_make_at_once_counts_once() {
     let mut raced = 0;
     for seed in 0..20 {
-        let mut scene = Scene { world: eipwatch::sim::world::World::new(seed) };
-        for _ in 0..3 {
-            scene.add_node();
-        }
-        scene.add_address();
-        scene.settle();
+        let mut scene = Scene::of_seed(seed, 3);
         scene.season();
         scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 200, max_ms: 900 }));
         scene.world.settings.watch = std::time::Duration::from_secs(30);
@@ -773,7 +768,10 @@ fn rule_5_a_move_that_watches_make_at_once_counts_once() {
         scene.run();
         let state = scene.address_tag(0, "state");
         let (_, moves) = state.rsplit_once(" moves=").unwrap();
-        assert!(state.contains("why=holder-unhealthy") && moves.split('/').count() == 1, "seed {seed}: {state}");
+        assert!(
+            state.contains("why=holder-unhealthy") && !moves.is_empty() && !moves.contains('/'),
+            "seed {seed}: {state}"
+        );
         raced += usize::from(scene.changes().iter().filter(|call| call.starts_with("associate")).count() > 1);
     }
     assert!(raced > 5, "{raced} races");
@@ -783,12 +781,7 @@ fn rule_5_a_move_that_watches_make_at_once_counts_once() {
 #[test]
 fn rule_8_racing_invocations_under_stale_reads_move_once_more_at_most() {
     for seed in 0..20 {
-        let mut scene = Scene { world: eipwatch::sim::world::World::new(seed) };
-        for _ in 0..3 {
-            scene.add_node();
-        }
-        scene.add_address();
-        scene.settle();
+        let mut scene = Scene::of_seed(seed, 3);
         scene.season();
         scene.ec2.faults_mut().extend([
             Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 8_000 }),
@@ -911,23 +904,29 @@ fn rule_8_a_node_that_failed_before_the_address_came_to_it_is_asked_once_more() 
 /// goes by that.
 #[test]
 fn rule_8_who_adopts_a_move_before_it_is_on_record_does_not_hide_its_reason() {
-    for late in ["answer", "tag"] {
+    let cases = ["answer", "tag"].into_iter().flat_map(|late| [(late, "holder-gone"), (late, "holder-unhealthy")]);
+    for (late, why) in cases {
         let mut scene = Scene::pair();
         scene.remember(0, A, None, "no-holder", 600);
         scene.world.settings.watch = std::time::Duration::from_secs(25);
         let (now_ms, epoch_ms, address) = (scene.now_ms(), scene.epoch_ms(), scene.address(0));
-        scene.stop_node(A);
+        if why == "holder-gone" {
+            scene.stop_node(A);
+        } else {
+            scene.refuse(A);
+        }
         let first = scene.scheduled(now_ms);
         let rule = match late {
             "answer" => Rule::new(Fault::LostAnswer).on(Api::AssociateAddress),
             _ => Rule::error("RequestLimitExceeded").on(Api::CreateTags).naming(&address),
         };
         scene.ec2.faults_mut().push(rule.by(first).between(0, epoch_ms + 5_000));
-        scene.scheduled(now_ms + 1_000);
+        scene.scheduled(now_ms + 1_500);
         scene.run();
         let state = scene.address_tag(0, "state");
-        assert!(scene.holder(0) == "B" && state.contains("why=holder-gone"), "{late}: {state}");
-        assert!(state.ends_with("moves="), "a rescue is not counted: {state}");
+        assert!(scene.holder(0) == "B" && state.contains(&format!("why={why} ")), "{late}: {state}");
+        let (_, moves) = state.rsplit_once(" moves=").unwrap();
+        assert!(!moves.contains('/') && moves.is_empty() == (why == "holder-gone"), "a rescue is not counted: {state}");
     }
 }
 
@@ -949,6 +948,25 @@ fn rule_8_nodes_are_read_again_before_a_planned_move_though_a_zone_fails() {
         scene.sweep();
         assert_eq!(scene.been(), [Some(C)], "zone fails: {zone_fails}");
     }
+}
+
+/// Rule 8: nor does one go along with a rescue that does not wait for that.
+#[test]
+fn rule_8_a_planned_move_waits_for_its_nodes_though_a_rescue_beside_it_does_not() {
+    let mut scene = Scene::seasoned(2, 4);
+    scene.by_hand(1, Some(B));
+    scene.tag_address(0, "policy", "fast=1s fall=8");
+    scene.refuse(B);
+    let from_ms = scene.epoch_ms() + 1_000;
+    let unnamed = Rule::new(Fault::Zone { zone: "elsewhere".to_owned(), unnamed: true });
+    scene.ec2.faults_mut().push(unnamed.on(Api::DescribeInstances).between(from_ms, u64::MAX));
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 20, max_ms: 20 }));
+    scene.after(3_000, |scene| scene.tag_node(C, "mode", "drain"));
+    scene.after(6_900, |scene| scene.by_hand(0, None));
+    scene.sweep();
+    let been: Vec<_> = scene.world.moves(&scene.address(1)).into_iter().map(|(_, to)| to).collect();
+    assert!(been.len() == 2 && !been.contains(&Some(C)), "{been:?}");
+    assert_ne!(scene.holder(0), "none", "it is rescued");
 }
 
 /// Rule 8: nor is it left for what was read before a move that nobody has written down yet.
