@@ -113,7 +113,7 @@ pub struct Tally {
     pub moves: u64,
     /// Of these, off a holder that was not well.
     pub necessary: u64,
-    /// Times that an address was not well at the beginning of rest, and was at its end.
+    /// Addresses that were not well when everything that interfered had ended, and that a watch moved to a node that was.
     pub recoveries: u64,
     /// Probes.
     pub probes: u64,
@@ -216,8 +216,6 @@ struct Team {
     alarm_on: Option<Id>,
     nodes: Vec<Id>,
     addresses: Vec<Id>,
-    /// Whether its addresses were well when rest began.
-    well: bool,
 }
 
 struct Chaos {
@@ -304,6 +302,10 @@ impl Chaos {
                 lost_per_mille: pick(&mut rng, &[0, 100, 500]),
                 doubled_per_mille: pick(&mut rng, &[0, 200]),
             });
+        }
+        if life.player != Player::Eipwatch {
+            // Each event would start the production watch.
+            world.delivery = None;
         }
         let mut this = Chaos {
             life,
@@ -481,7 +483,6 @@ impl Chaos {
             alarm_on: None,
             nodes,
             addresses,
-            well: true,
         });
     }
 
@@ -581,9 +582,6 @@ impl Chaos {
     fn rest(&mut self) {
         let begin_ms = self.world.now_ms();
         let manual = self.rng.u8(0..8) == 0;
-        for team in &mut self.teams {
-            team.well = team.checker.all_well();
-        }
         for (_, (at, undo)) in std::mem::take(&mut self.undo) {
             if !matches!(undo, Undo::Home(_)) {
                 self.at = at;
@@ -601,6 +599,8 @@ impl Chaos {
         }
         self.tell(format!("rest{}", if manual { ", in manual mode" } else { "" }));
         self.happened(true);
+        // What is well now has been put right with everything else, and is no watch's recovery.
+        let ill: Vec<Vec<Id>> = self.teams.iter().map(|team| team.checker.ill()).collect();
         // First what need not wait for a brake, then everything.
         for at in 0..self.teams.len() {
             let recovered_ms = self.teams.get(at).map_or(0, |team| NEXT_SCHEDULE_MS + team.bounds.forgiven_ms());
@@ -615,13 +615,11 @@ impl Chaos {
         let before = self.world.ec2.calls().len();
         self.pass(end_ms);
         let now_ms = START_MS + end_ms;
-        for at in 0..self.teams.len() {
+        for (at, ill) in ill.iter().enumerate() {
             self.observe(at, now_ms);
             let Some(team) = self.teams.get_mut(at) else { continue };
-            let judged = team.checker.judge_rest(&self.world.ec2, now_ms);
-            if judged > 0 && !team.well && team.checker.all_well() {
-                self.recoveries += 1;
-            }
+            team.checker.judge_rest(&self.world.ec2, now_ms);
+            self.recoveries += team.checker.recovered(ill, START_MS + begin_ms);
         }
         let changes = |call: &&Call| call.api.changes() && call.caller < AGENTS_FROM;
         let restless: Vec<Violation> = self

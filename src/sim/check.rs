@@ -904,15 +904,13 @@ impl Checker {
         address.manual.value || on_other
     }
 
-    /// Everything that interfered has ended long ago: the address must be where it belongs. Says how many could be judged.
-    pub fn judge_rest(&mut self, ec2: &Ec2, now_ms: u64) -> usize {
+    /// Everything that interfered has ended long ago: the address must be where it belongs.
+    pub fn judge_rest(&mut self, ec2: &Ec2, now_ms: u64) {
         let all: Vec<(Id, AddressTruth)> = self.addresses.iter().map(|(id, it)| (id.clone(), it.clone())).collect();
-        let mut judged = 0;
         for (id, address) in all {
             if self.is_others(&address) {
                 continue;
             }
-            judged += 1;
             if let Some(text) = self.not_rescued(ec2, &id, &address) {
                 self.object(now_ms, "not rescued", text);
             }
@@ -926,17 +924,25 @@ impl Checker {
                 self.object(now_ms, "remembers another holder", format!("{id} is on {holder}, its state says {text}"));
             }
         }
-        judged
     }
 
-    /// Whether each address is on a node that is well now.
-    pub fn all_well(&self) -> bool {
-        self.addresses.values().all(|address| {
-            let holder = address.association.as_ref().and_then(|at| at.instance.as_ref());
-            holder
-                .and_then(|id| self.nodes.get(id))
-                .is_some_and(|node| node.running.value && node.condition.value == Condition::Good && node.active.value)
-        })
+    /// The addresses that are on no node that is well now.
+    pub fn ill(&self) -> Vec<Id> {
+        self.addresses.iter().filter(|(_, address)| !self.on_well_node(address)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// How many of these are well now, by what a watch did since then.
+    pub fn recovered(&self, ill: &[Id], since_ms: u64) -> u64 {
+        let by_a_watch = |it: &&AddressTruth| matches!(it.cause, Cause::Call { .. }) && it.came_ms >= since_ms;
+        let moved = ill.iter().filter_map(|id| self.addresses.get(id)).filter(by_a_watch);
+        moved.map(|address| u64::from(self.on_well_node(address))).sum()
+    }
+
+    fn on_well_node(&self, address: &AddressTruth) -> bool {
+        let holder = address.association.as_ref().and_then(|at| at.instance.as_ref());
+        holder
+            .and_then(|id| self.nodes.get(id))
+            .is_some_and(|node| node.running.value && node.condition.value == Condition::Good && node.active.value)
     }
 
     /// An invocation said that it moved an address: it must have been there while the invocation ran.

@@ -74,6 +74,8 @@ fn a_thousand_hours_break_no_rule_and_meet_everything() {
 fn the_judge_rejects_a_watcher_that_never_moves() {
     let tally = run(1..=20, |seed| Life { player: Player::Never, ..Life::short(seed) });
     assert!(tally.violations.iter().any(|(_, it)| it.rule == "not rescued"), "{tally}");
+    // What heals by itself is nobody's recovery.
+    assert_eq!((tally.moves, tally.necessary, tally.recoveries), (0, 0, 0), "{tally}");
 }
 
 #[test]
