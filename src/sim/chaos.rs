@@ -227,6 +227,8 @@ struct Chaos {
     at: usize,
     kinds: Vec<&'static str>,
     outsider: Id,
+    /// A NAT gateway's interface: no instance at all, and still somebody's.
+    gateway: Id,
     /// The cluster tags of nodes.
     member: BTreeMap<Id, String>,
     /// Nodes in another network border group: EC2 lets no address go there.
@@ -314,6 +316,7 @@ impl Chaos {
             at: 0,
             kinds,
             outsider,
+            gateway: Id::default(),
             member: BTreeMap::new(),
             elsewhere: BTreeSet::new(),
             prefer: BTreeMap::new(),
@@ -340,6 +343,7 @@ impl Chaos {
         for name in NAMES.into_iter().take(clusters) {
             this.add_team(name);
         }
+        this.gateway = this.world.ec2.nat_gateway_interface();
         this.world.settle();
         for at in 0..this.teams.len() {
             this.at = at;
@@ -773,11 +777,15 @@ impl Chaos {
                 let text = format!("caller {} was only to report: {change:?}", call.caller);
                 self.violations.push(Violation { at_ms: call.at_ms, rule: "a reader changes", text });
             }
-            if let Request::AssociateAddress { allocation, .. } = change
-                && !self.teams.iter().any(|team| team.addresses.contains(allocation))
-            {
-                let text = format!("caller {} moves {allocation}, which is none of the clusters'", call.caller);
-                self.violations.push(Violation { at_ms: call.at_ms, rule: "foreign address", text });
+            if let Request::AssociateAddress { allocation, .. } = change {
+                match self.teams.iter_mut().find(|team| team.addresses.contains(allocation)) {
+                    Some(_) if tries_only => {}
+                    Some(team) => team.checker.judge_attempt(call.caller, allocation, call.at_ms),
+                    None => {
+                        let text = format!("caller {} moves {allocation}, which is none of the clusters'", call.caller);
+                        self.violations.push(Violation { at_ms: call.at_ms, rule: "foreign address", text });
+                    }
+                }
             }
             if let Request::CreateTags { resources, tags, .. } = change {
                 for (resource, (_, value)) in resources

@@ -550,7 +550,7 @@ impl Checker {
         // It is judged by whom it may be believed to be on: whom the record names, or anybody.
         let believed =
             |id: &Id| forged || taken_for_stale && (remembers(&address, Some(id)) || recent(address.state.since_ms));
-        // What is on an instance that is no node, or on nothing's interface that still belongs to something, is left alone.
+        // What is on an instance that is no node, or on another service's interface, is left alone.
         let outsider = match (&address.association, &from) {
             (Some(_), Some(id)) => {
                 let node = self.nodes.get(id);
@@ -559,7 +559,8 @@ impl Checker {
                 let named = self.named_ms.get(id).is_some_and(|at_ms| at_ms + WATCH_LIFE_MS > now_ms);
                 no_node && !named
             }
-            _ => false,
+            (Some(_), None) => !address.loose,
+            (None, _) => false,
         };
         if outsider && role == Role::Auto && !recent(address.placed_ms) && !taken_for_stale {
             self.object(now_ms, "moves off an outsider", who.clone());
@@ -570,7 +571,7 @@ impl Checker {
             |node: &NodeTruth| !node.running.value || now_ms.saturating_sub(node.running.since_ms) <= slack_ms + age_ms;
         let rescue = match (&address.association, &holder) {
             (None, _) => true,
-            (Some(at), None) => at.instance.is_none(),
+            (Some(_), None) => address.loose,
             (Some(_), Some(node)) => may_be_gone(node),
         } || recent(address.placed_ms)
             || self.nodes.iter().any(|(id, node)| believed(id) && may_be_gone(node));
@@ -943,6 +944,17 @@ impl Checker {
         holder
             .and_then(|id| self.nodes.get(id))
             .is_some_and(|node| node.running.value && node.condition.value == Condition::Good && node.active.value)
+    }
+
+    /// A watch asks to move an address. Off another service's interface EC2 lets nobody move it, so that only the call shows it.
+    pub fn judge_attempt(&mut self, caller: u32, allocation: &Id, at_ms: u64) {
+        let role = self.roles.get(&caller).copied().unwrap_or(Role::Auto);
+        let Some(address) = self.addresses.get(allocation) else { return };
+        let on_service = address.association.as_ref().is_some_and(|at| at.instance.is_none()) && !address.loose;
+        if role == Role::Auto && on_service && at_ms.saturating_sub(address.placed_ms) > self.bounds.slack_ms {
+            let text = format!("caller {caller} asks to move {allocation} off another service's interface");
+            self.object(at_ms, "moves off an outsider", text);
+        }
     }
 
     /// An invocation said that it moved an address: it must have been there while the invocation ran.

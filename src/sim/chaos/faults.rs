@@ -495,10 +495,15 @@ impl Chaos {
             }
             "hand-to-outsider" => {
                 let address = self.some_address();
-                let outsider = self.outsider.clone();
                 let for_ms = self.rng.u64(5_000..60_000);
                 self.later(for_ms, Undo::Home(address.clone()));
-                self.world.ec2.move_by_hand(&address, Place::Instance(&outsider), now_abs)
+                // An instance and a NAT gateway take turns, without chance: what else befalls a seed stays what it was.
+                let turn = self.life.seed + self.faults.get(kind).copied().unwrap_or_default();
+                let gateway = self.world.ec2.interfaces_of(&self.gateway).next().filter(|_| turn % 2 == 1).cloned();
+                match gateway.and_then(|nic| Some((nic.id, *nic.private_ips.first()?))) {
+                    Some((id, ip)) => self.world.ec2.move_by_hand(&address, Place::Interface(&id, ip), now_abs),
+                    None => self.world.ec2.move_by_hand(&address, Place::Instance(&self.outsider), now_abs),
+                }
             }
             "loose-interface" => {
                 let address = self.some_address();
@@ -774,10 +779,10 @@ impl Chaos {
                 self.world.ec2.move_by_hand(&other, Place::Nowhere, now_ms);
             }
             Undo::Home(address) => {
-                let outsider = self.outsider.clone();
-                if self.world.ec2.holder(&address) == Some(&outsider)
-                    && let Some(node) = self.some_place()
-                {
+                let away = self.world.ec2.association(&address).is_some_and(|at| {
+                    at.instance.as_ref() == Some(&self.outsider) || at.interface == self.gateway
+                });
+                if away && let Some(node) = self.some_place() {
                     self.world.ec2.move_by_hand(&address, Place::Instance(&node), now_ms);
                 }
             }
