@@ -111,7 +111,7 @@ pub struct Tally {
     pub clusters_ms: u64,
     /// Moves that watches made.
     pub moves: u64,
-    /// Of these, off a holder that was not well.
+    /// Of these, by a watch's own decision, and from nobody or off a holder that was gone, bad, drained or leaving.
     pub necessary: u64,
     /// Addresses that were not well when everything that interfered had ended, and that a watch moved to a node that was.
     pub recoveries: u64,

@@ -260,7 +260,7 @@ pub struct Checker {
     pub violations: Vec<Violation>,
     /// Moves made by watches.
     pub moves: u64,
-    /// Of these, off a holder that was gone, bad or on its way out.
+    /// Of these, by a watch's own decision, and from nobody or off a holder that was gone, bad, drained or leaving.
     pub necessary: u64,
 }
 
@@ -662,7 +662,19 @@ impl Checker {
         };
         let well = holder.as_ref().is_some_and(is_well)
             && self.nodes.iter().filter(|(id, _)| believed(id)).all(|(_, node)| is_well(node));
-        if !well {
+        // By the truth of now: what a watch may only have believed, and what it was told to do, made no move necessary.
+        let needed = match (&address.association, &holder) {
+            (None, _) => true,
+            (Some(_), None) => address.loose,
+            (Some(_), Some(node)) => {
+                !node.running.value
+                    || node.condition.value == Condition::Bad
+                    || !node.active.value
+                    || node.announced.value
+                    || node.due.value
+            }
+        };
+        if role == Role::Auto && needed {
             self.necessary += 1;
         }
         if well && role == Role::Auto && !recent(address.placed_ms) && !forged && !taken_for_stale {
