@@ -44,6 +44,32 @@ pub const WHYS: [&str; 18] = [
     "refused",
 ];
 
+/// What has to befall calls, events and invocations, beside the kinds of faults: that a fault was set up does not say that it struck.
+/// By the names of [`Fault::name`] and [`World::met`].
+pub const MET: [&str; 21] = [
+    "InternalError",
+    "RequestLimitExceeded",
+    "Unavailable",
+    "UnauthorizedOperation",
+    "error-after",
+    "event-doubled",
+    "event-late",
+    "event-lost",
+    "event-overtaken",
+    "hollow",
+    "killed",
+    "killed-after-act",
+    "killed-before-act",
+    "late",
+    "latency",
+    "lost-answer",
+    "lost-request",
+    "omit",
+    "stale",
+    "throttled",
+    "zone",
+];
+
 /// How long rest lasts before it is judged, in milliseconds: the next schedule (60 s), the longest window of the brake (120 s) and `stable` (30 s).
 pub const REST_MS: u64 = 300_000;
 /// How long before its end nothing may be changed any more.
@@ -121,12 +147,20 @@ pub struct Tally {
     pub invocations: u64,
     /// Faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often what was set up befell a call, an event or an invocation, by name.
+    pub met: BTreeMap<&'static str, u64>,
     /// How often each reason was decided on.
     pub whys: BTreeMap<&'static str, u64>,
     /// Broken rules, by seed.
     pub violations: Vec<(u64, Violation)>,
     /// What happened, where it was to be told.
     pub timeline: Vec<(u64, String)>,
+}
+
+fn add(sums: &mut BTreeMap<&'static str, u64>, counts: &BTreeMap<&'static str, u64>) {
+    for (name, count) in counts {
+        *sums.entry(name).or_default() += count;
+    }
 }
 
 impl Tally {
@@ -140,12 +174,9 @@ impl Tally {
         self.recoveries += other.recoveries;
         self.probes += other.probes;
         self.invocations += other.invocations;
-        for (kind, count) in other.faults {
-            *self.faults.entry(kind).or_default() += count;
-        }
-        for (why, count) in other.whys {
-            *self.whys.entry(why).or_default() += count;
-        }
+        add(&mut self.faults, &other.faults);
+        add(&mut self.met, &other.met);
+        add(&mut self.whys, &other.whys);
         self.violations.extend(other.violations);
     }
 
@@ -154,11 +185,14 @@ impl Tally {
         self.clusters_ms as f64 / 3_600_000.0
     }
 
-    /// What was to be met and was not: kinds of faults, reasons, recovery, enough of all.
+    /// What was to be met and was not: kinds of faults, what they do, reasons, recovery, enough of all.
     pub fn never_met(&self) -> Vec<String> {
         let mut missing: Vec<String> = Vec::new();
         for kind in KINDS.iter().filter(|kind| !self.faults.contains_key(*kind)) {
             missing.push(format!("no fault of the kind {kind}"));
+        }
+        for what in MET.iter().filter(|what| !self.met.contains_key(*what)) {
+            missing.push(format!("nothing befell that is counted as {what}"));
         }
         for why in WHYS.iter().filter(|why| !self.whys.contains_key(*why)) {
             missing.push(format!("no decision for the reason {why}"));
@@ -198,6 +232,7 @@ impl std::fmt::Display for Tally {
             all.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
         };
         writeln!(f, "faults: {}", list(&self.faults))?;
+        writeln!(f, "met: {}", list(&self.met))?;
         write!(f, "decisions: {}", list(&self.whys))
     }
 }
@@ -925,6 +960,8 @@ impl Chaos {
         }
         timeline.sort_by_key(|(at_ms, _)| *at_ms);
         let simulated_ms = self.world.now_ms();
+        let mut met = std::mem::take(&mut self.world.met);
+        add(&mut met, self.world.ec2.met());
         Tally {
             lives: 1,
             simulated_ms,
@@ -935,6 +972,7 @@ impl Chaos {
             probes: self.world.probes,
             invocations: self.world.invocations() as u64,
             faults: self.faults,
+            met,
             whys: std::mem::take(&mut self.world.whys),
             violations: violations.into_iter().map(|violation| (self.life.seed, violation)).collect(),
             timeline,

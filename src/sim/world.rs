@@ -32,6 +32,8 @@ pub const MAX_RUN_MS: u64 = 3_600_000;
 pub const PORT: u16 = 8080;
 /// Callers from this number on are agents.
 pub const AGENTS_FROM: u32 = 1 << 30;
+/// An event that takes longer is late, in milliseconds: a quiet watch has read by then what the event says.
+const EVENT_LATE_MS: u64 = 5_000;
 
 /// How a service answers a probe that starts now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +122,17 @@ pub enum Death {
     AfterAct,
 }
 
+impl Death {
+    /// The name that [`World::met`] counts it by.
+    fn name(self) -> &'static str {
+        match self {
+            Death::AfterEffects(_) => "killed",
+            Death::BeforeAct => "killed-before-act",
+            Death::AfterAct => "killed-after-act",
+        }
+    }
+}
+
 struct Run {
     triggers: Vec<Trigger>,
     settings: Settings,
@@ -163,6 +176,8 @@ pub struct World {
     pub misbehaved: Vec<String>,
     /// What watches asked for against what EC2 had shown them: when, which rule, what.
     pub objections: Vec<(u64, &'static str, String)>,
+    /// How often what was set up befell an event or an invocation: lost, late, doubled, overtaken, killed.
+    pub met: BTreeMap<&'static str, u64>,
     /// How many probes were made.
     pub probes: u64,
     /// The most probes that were on their way at once.
@@ -188,6 +203,8 @@ pub struct World {
     running: BTreeSet<Handle>,
     ended: Vec<Handle>,
     announced: usize,
+    /// When the last event of each instance arrives.
+    told_ms: BTreeMap<Id, u64>,
 }
 
 /// Building, and what operators and chance do.
@@ -208,6 +225,7 @@ impl World {
             whys: BTreeMap::new(),
             misbehaved: Vec::new(),
             objections: Vec::new(),
+            met: BTreeMap::new(),
             probes: 0,
             most_probes: 0,
             probes_open: 0,
@@ -227,6 +245,7 @@ impl World {
             running: BTreeSet::new(),
             ended: Vec::new(),
             announced: 0,
+            told_ms: BTreeMap::new(),
         }
     }
 
@@ -667,6 +686,9 @@ impl World {
         }
         let ending = watch.ending().cloned();
         let wake_ms = watch.next_wake().map(|at| at.as_millis());
+        if let Some(death) = run.death.filter(|_| killed) {
+            *self.met.entry(death.name()).or_default() += 1;
+        }
         let mut complaint = None;
         let asked = effects.iter().filter(|effect| !matches!(effect, Effect::Log(_))).count();
         let asked = u32::try_from(asked).unwrap_or(u32::MAX);
@@ -794,6 +816,10 @@ impl World {
         self.push(self.now_ms + every_ms, Event::Beat(node.clone()));
     }
 
+    fn meet(&mut self, what: &'static str) {
+        *self.met.entry(what).or_default() += 1;
+    }
+
     /// What EventBridge says of state changes, and what follows for the services.
     fn announce(&mut self) {
         while let Some(change) = self.ec2.state_changes().get(self.announced).cloned() {
@@ -805,11 +831,23 @@ impl World {
             let mut times = 1;
             if self.rng.u32(0..1_000) < delivery.lost_per_mille {
                 times = 0;
+                self.meet("event-lost");
             } else if self.rng.u32(0..1_000) < delivery.doubled_per_mille {
                 times = 2;
+                self.meet("event-doubled");
             }
             for _ in 0..times {
                 let delay_ms = self.rng.u64(delivery.min_ms..=delivery.max_ms.max(delivery.min_ms));
+                if delay_ms > EVENT_LATE_MS {
+                    self.meet("event-late");
+                }
+                let arrives_ms = change.at_ms + delay_ms;
+                let last_ms = self.told_ms.entry(change.instance.clone()).or_default();
+                let overtaken = arrives_ms < *last_ms;
+                *last_ms = arrives_ms.max(*last_ms);
+                if overtaken {
+                    self.meet("event-overtaken");
+                }
                 let payload = state_event(&change.instance, change.state, change.at_ms - START_MS);
                 self.invoke(&payload, change.at_ms - START_MS + delay_ms);
             }

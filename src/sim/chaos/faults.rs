@@ -171,14 +171,17 @@ impl Chaos {
         true
     }
 
-    /// Sends an event, if anybody listens.
-    fn send(&mut self, payload: &Value) {
+    /// Sends an event, if anybody listens. Says how often it will come.
+    fn send(&mut self, payload: &Value) -> u32 {
+        let mut times = 0;
         if self.watched() && self.rng.u8(0..4) != 0 {
             for _ in 0..=u8::from(self.rng.u8(0..4) == 0) {
                 let in_ms = self.rng.u64(100..4_000);
                 self.invoke(payload, in_ms, Role::Auto);
+                times += 1;
             }
         }
+        times
     }
 
     fn broken(&mut self, behaviour: Behaviour) -> bool {
@@ -621,15 +624,13 @@ impl Chaos {
                     if launched_ms > 0 { launched_ms.checked_sub(2_000) } else { now_ms.checked_sub(70_000) };
                 let Some(at_ms) = earlier_ms else { return false };
                 let state = if self.rng.bool() { State::Stopped } else { State::Stopping };
-                self.send(&state_event(&node, state, at_ms));
-                true
+                self.send(&state_event(&node, state, at_ms)) > 0
             }
             "event-twice" => {
                 let Some(change) = self.world.ec2.state_changes().back().cloned() else { return false };
-                for _ in 0..2 {
-                    self.send(&state_event(&change.instance, change.state, change.at_ms.saturating_sub(START_MS)));
-                }
-                true
+                let at_ms = change.at_ms.saturating_sub(START_MS);
+                let event = state_event(&change.instance, change.state, at_ms);
+                self.send(&event) + self.send(&event) >= 2
             }
             "agent-dead" | "agent-fails" | "agent-leaves" | "clock-skew" => {
                 if !self.beats() {
@@ -779,9 +780,11 @@ impl Chaos {
                 self.world.ec2.move_by_hand(&other, Place::Nowhere, now_ms);
             }
             Undo::Home(address) => {
-                let away = self.world.ec2.association(&address).is_some_and(|at| {
-                    at.instance.as_ref() == Some(&self.outsider) || at.interface == self.gateway
-                });
+                let away = self
+                    .world
+                    .ec2
+                    .association(&address)
+                    .is_some_and(|at| at.instance.as_ref() == Some(&self.outsider) || at.interface == self.gateway);
                 if away && let Some(node) = self.some_place() {
                     self.world.ec2.move_by_hand(&address, Place::Instance(&node), now_ms);
                 }
