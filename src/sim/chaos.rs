@@ -86,6 +86,8 @@ const LOOK_EVERY_MS: u64 = 5_000;
 const LEFT_BEFORE_EVENT_MS: u64 = 600_000;
 /// How late a heartbeat may be before it counts as missing, in milliseconds.
 const BEAT_LATE_MS: u64 = 500;
+/// By which number the record of calls knows the player that moves at random.
+const RANDOM_CALLER: u32 = AGENTS_FROM - 1;
 /// The clusters, in the order in which a life has them.
 const NAMES: [&str; 4] = ["web", "db", "mail", "dns"];
 /// The zones that nodes are launched in.
@@ -779,7 +781,8 @@ impl Chaos {
         let watched_since_ms = self.watched_since_ms(at);
         let Some(team) = self.teams.get_mut(at) else { return };
         let world = &self.world;
-        let passed = |caller: u32, node: &Id| !team.probed || world.has_passed(caller, node);
+        // The random player probes nothing: that alone would condemn each of its moves, and its targets would never be looked at.
+        let passed = |caller: u32, node: &Id| !team.probed || caller == RANDOM_CALLER || world.has_passed(caller, node);
         let moment = Moment { ec2: &world.ec2, views: &views, passed: &passed, watched_since_ms, now_ms };
         team.checker.observe(&moment);
     }

@@ -81,8 +81,14 @@ fn the_judge_rejects_a_watcher_that_never_moves() {
 #[test]
 fn the_judge_rejects_a_watcher_that_moves_at_random() {
     let tally = run(1..=20, |seed| Life { player: Player::Random, ..Life::short(seed) });
-    for rule in ["moves off a healthy holder", "to no candidate"] {
-        assert!(tally.violations.iter().any(|(_, it)| it.rule == rule), "{rule}: {tally}");
+    for (rule, text) in [
+        ("moves off a healthy holder", "moved"),
+        ("to no candidate", "fails its checks"),
+        ("to no candidate", "does not run"),
+        ("displaces", "onto the place of"),
+    ] {
+        let objects = tally.violations.iter().any(|(_, it)| it.rule == rule && it.text.contains(text));
+        assert!(objects, "{rule}: {text}: {tally}");
     }
 }
 

@@ -8,10 +8,10 @@ use crate::embedded::ec2::{
 };
 use crate::embedded::faults::{Fault, Rule, Shown};
 use crate::sim::check::Role;
-use crate::sim::world::{AGENTS_FROM, Behaviour, Death, Handle, SERVES, START_MS};
+use crate::sim::world::{Behaviour, Death, Handle, SERVES, START_MS};
 use crate::sim::world::{lifecycle_event, schedule_event, spot_event, state_event, tag_event};
 
-use super::{Chaos, Player, ZONES, pick};
+use super::{Chaos, Player, RANDOM_CALLER, ZONES, pick};
 
 /// Every kind of fault, by name.
 pub const KINDS: [&str; 63] = [
@@ -813,7 +813,7 @@ impl Chaos {
             dry_run: false,
         };
         let now_ms = self.now_abs();
-        drop(self.world.ec2.call(AGENTS_FROM - 1, &request, now_ms));
+        drop(self.world.ec2.call(RANDOM_CALLER, &request, now_ms));
         self.look(true);
     }
 }
