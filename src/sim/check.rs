@@ -756,10 +756,11 @@ impl Checker {
                 address.counted.push((now_ms, caller));
             }
         }
-        // One, one more by racing, one more where a place was raced for, and one that puts right what came late; calls that fail add to
+        // One, one more by racing, one more where a place may be raced for, and one that puts right what came late; calls that fail add to
         // them.
         let late = address.late_since_disturbance;
-        let allowed = 3 + u32::from(bounds.failback) + late + if reads_fine { 0 } else { 5 };
+        let raced = u32::from(self.places_are_scarce(moment.ec2));
+        let allowed = 2 + raced + u32::from(bounds.failback) + late + if reads_fine { 0 } else { 5 };
         let unclear = self
             .nodes
             .values()
@@ -773,6 +774,13 @@ impl Checker {
             let text = format!("{who}: {moves} moves since the last disturbance at {}", self.disturbed_ms);
             self.object(now_ms, "too many moves", text);
         }
+    }
+
+    /// Whether an address may find its place on a node taken: by another of the cluster, or by one that is none of its.
+    fn places_are_scarce(&self, ec2: &Ec2) -> bool {
+        let on_node = |at: &Association| at.instance.as_ref().is_some_and(|id| self.nodes.contains_key(id));
+        let foreign = |id: &&Id| !self.addresses.contains_key(*id);
+        self.addresses.len() > 1 || ec2.address_ids().filter(foreign).filter_map(|id| ec2.association(id)).any(on_node)
     }
 
     /// A node that has been fit to take an address for so long, and has a free place for it.
