@@ -3,6 +3,9 @@
 //! Architecture invariant: nothing of `crate::core` is imported, read or called here. What the watcher did to EC2 counts, not what it
 //! thinks; what it wrote down counts where a promise is about memory. Times are milliseconds since 1970, as the embedded EC2 has them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
