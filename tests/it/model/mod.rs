@@ -23,6 +23,9 @@ use judge::{Policy, RULES};
 /// How many broken rules are told in full.
 const MAX_TOLD: usize = 2;
 
+/// Set in the environment, it lets the number of states be any: for `make mutants`.
+const ANY_COUNT: &str = "EIPWATCH_ANY_COUNT";
+
 struct World(Arc<Setup>);
 
 macro_rules! never {
@@ -144,7 +147,10 @@ fn explore(setup: Setup, states: usize) {
         .map(|it| it.name)
         .collect();
     assert!(missing.is_empty(), "{}: never met: {missing:?}", setup.name);
-    assert_eq!(checker.unique_state_count(), states, "states of {}", setup.name);
+    // Where bugs are planted each changes the number: that alone catches none.
+    if std::env::var_os(ANY_COUNT).is_none() {
+        assert_eq!(checker.unique_state_count(), states, "states of {}", setup.name);
+    }
 }
 
 const POLICY: Policy = Policy { fall: 2, rise: 1, stable_ms: 20_000, failback: false, max_moves: 3, probed: true };
