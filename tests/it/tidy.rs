@@ -1,4 +1,5 @@
-//! What no compiler checks: the core stays pure. It is told the time and what was seen; it never looks for itself.
+//! What no compiler checks: the core stays pure. It is told the time and what was seen; it never looks for itself. And its judges take
+//! nobody's word for what it should have done.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,36 @@ fn the_core_is_pure() {
         found.extend(breaches(&source).into_iter().map(|breach| format!("{}:{breach}", file.display())));
     }
     assert!(found.is_empty(), "src/core must stay pure:\n{}", found.join("\n"));
+}
+
+/// Those who say whether the core did right.
+const JUDGES: [&str; 2] = ["src/sim/check.rs", "tests/it/model/judge.rs"];
+/// The ways from there to the core: itself, and what hands on its types.
+const WAYS_TO_THE_CORE: [&str; 6] = ["core", "seam", "world", "chaos", "branch", "drive"];
+
+fn lines_that_know_the_core(source: &str) -> Vec<&str> {
+    let knows = |line: &&str| {
+        let line = line.split("//").next().unwrap();
+        WAYS_TO_THE_CORE.iter().any(|word| has_word(line, word))
+    };
+    source.lines().filter(knows).collect()
+}
+
+#[test]
+fn the_judges_know_nothing_of_the_core() {
+    for judge in JUDGES {
+        let source = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(judge)).unwrap();
+        assert_eq!(lines_that_know_the_core(&source), [""; 0], "{judge}");
+    }
+    for line in [
+        "use crate::core::decide::Why;",
+        "use eipwatch::core;",
+        "use crate::{core, embedded};",
+        "let at = super::world::START_MS;",
+    ] {
+        assert_eq!(lines_that_know_the_core(line), [line]);
+    }
+    assert_eq!(lines_that_know_the_core("// Nothing of `crate::core`.\nuse crate::embedded::ec2::Ec2;"), [""; 0]);
 }
 
 #[test]
