@@ -2,6 +2,8 @@
 
 # How long `make soak` fuzzes each target.
 FUZZ_SECONDS ?= 60
+# The seed that its simulation begins with.
+FIRST_SEED ?= 1
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
@@ -42,9 +44,9 @@ check-page: ## Open the HTML pages in a headless Chromium; wants Debian's chromi
 bench: .venv/installed package ## Measure speed, size, scale and cost into docs/benchmarks.md; ONLY="scale cost": some of it
 	cargo bench --locked --no-default-features --bench figures -- $(ONLY)
 
-soak: ## Fuzz each target for a minute, then simulate on and on, from seeds, until stopped
+soak: ## Fuzz each target for a minute, then simulate on and on, from FIRST_SEED=1, until stopped
 	fuzz/run.sh $(FUZZ_SECONDS) || [ $$? = 77 ]
-	cargo run --locked --profile soak --no-default-features --example soak
+	cargo run --locked --profile soak --no-default-features --example soak -- $(FIRST_SEED)
 
 mutants: ## Plant bugs, and let the simulation look for them
 	tests/mutants/run.sh

@@ -1,7 +1,7 @@
 //! Lives in virtual time, seed after seed, until it is stopped or a rule is broken:
 //!
 //! ```text
-//! make soak
+//! make soak                # with FIRST_SEED=n from that seed on
 //! cargo run --profile soak --no-default-features --example soak -- [FIRST_SEED [COUNT [BROKEN]]]
 //! cargo run --profile soak --no-default-features --example soak -- tell SEED
 //! ```
