@@ -1,4 +1,6 @@
-//! Small worlds, exhaustively: the production [`Watch`](eipwatch::core::watch::Watch), two at once, in every order that their bounds allow.
+//! Small worlds, exhaustively: the production [`Watch`](eipwatch::core::watch::Watch), two at once, with every combination of faults and deeds
+//! that their budgets allow. Time is not explored: calls and probes take what [`branch`] says, and deeds are done at the times of the
+//! [`Setup`], so the orders in which things happen are those that follow from these. All others are left to the simulation.
 //!
 //! A state of the model is everything: both watches, EC2, the nodes, what is on its way. From each, [`branch`] follows all that calls may meet
 //! and all that may be done to the world, as far as the budgets of the [`Setup`] go; [`judge`] says at every call whether the rules allow it, by
