@@ -14,7 +14,7 @@ demo: ## See an address move, on this machine: no AWS, no Python
 test: .venv/installed ## Run every check and test; the first time 20 to 30 minutes, for the AWS SDK
 	@echo '== 1 of 4: dependencies'
 	tests/tools/dependencies.sh
-	@echo '== 2 of 4: formatting and clippy; the first time, this compiles the AWS SDK'
+	@echo '== 2 of 4: formatting and clippy, and whether the fuzz targets compile; the first time, this compiles the AWS SDK'
 	tests/tools/lint.sh
 	@echo '== 3 of 4: all tests; about five minutes'
 	RUSTC_WORKSPACE_WRAPPER=clippy-driver cargo test --locked
