@@ -281,6 +281,7 @@ fn finding(node: &snapshot::Node, cluster: &Cluster, holder: &Option<InstanceId>
         holder: holder.as_ref() == Some(&node.id),
         own_checks: false,
         status_read: true,
+        deadline: Time::from_millis(u64::MAX),
     };
     judge(node, case, now)
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::model::{AllocationId, CloudError, InstanceId, InstanceState, InterfaceId};
+use super::policy::Via;
 use super::snapshot::{Cluster, ClusterAddress, Holder, Node, Slot, Taken};
 use super::tags::{AddressMode, NodeMode, State, Verdict};
 use super::time::{Time, duration_text};
@@ -154,6 +155,10 @@ impl fmt::Display for Why {
         f.write_str(self.as_str())
     }
 }
+
+/// How long after a move its traffic may still go to the holder before: about 5 s by field reports. Who probes the address itself
+/// (`via=public`) learns nothing of the new holder until then.
+pub const TRAFFIC_FOLLOWS: Duration = Duration::from_secs(10);
 
 /// `why=` of a state tag for a move that others made.
 pub const EXTERNAL: &str = "external";
@@ -781,6 +786,12 @@ impl<'a> Asked<'a> {
             Ruling { pending: true, reading_wanted: Some(at), ..self.keep(holder, finding, &who, state, &rated) }
         } else if drained {
             self.evict(holder, Why::HolderDraining, format!("{who}, which holds {ip}, is drained"), &rated)
+        } else if let Some(until) = self.takes_effect(finding, state).filter(|until| now < *until) {
+            let text = format!(
+                "{who}, which holds {ip}, is unhealthy ({}), but the address came to it only now, and is probed itself (via=public): traffic follows a move within seconds. If it still fails at {until}, it is left.",
+                finding.why()
+            );
+            Ruling { pending: true, again_at: Some(until), ..self.stay(Why::Settling, text, &rated) }
         } else if finding.verdict == Verdict::Unhealthy {
             self.failover(
                 holder,
@@ -974,6 +985,13 @@ impl<'a> Asked<'a> {
         let now = self.question.now;
         let since = self.memory().and_then(|memory| memory.unclear_since.as_ref()).map_or(now, |(_, since)| *since);
         Some(since + LOOSE_FOR).filter(|until| now < *until)
+    }
+
+    /// Until when probes of the address itself may tell of its last holder.
+    fn takes_effect(&self, finding: &Finding, state: Option<&State>) -> Option<Time> {
+        let public = self.question.cluster.policy.via == Via::Public;
+        let told_by_probes = finding.verdict == Verdict::Unhealthy && !finding.by_reading;
+        self.shown_from(state).filter(|_| public && told_by_probes).map(|at| at + TRAFFIC_FOLLOWS)
     }
 
     /// From when on nodes must have been read for a move that nothing is urgent about, if they have not been.

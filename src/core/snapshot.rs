@@ -81,6 +81,15 @@ pub struct Facts {
 impl Facts {
     /// Takes in DescribeAddresses.
     pub fn take_addresses(&mut self, seen: Vec<Address>, now: Time) {
+        for address in &seen {
+            // What was read of an interface before the address was shown there, with no instance, may have changed since.
+            let known = self.addresses.get(&address.id).and_then(|known| known.association.as_ref());
+            if let Some(at) = address.association.as_ref().filter(|at| at.instance.is_none() && known != Some(*at))
+                && let Some(interface) = &at.interface
+            {
+                self.interfaces.remove(interface);
+            }
+        }
         self.addresses = seen
             .into_iter()
             .map(|mut address| {
@@ -137,6 +146,12 @@ impl Facts {
         self.seen_at.insert(id.clone(), now);
         self.instances
             .insert(id.clone(), Arc::new(Sighting { instance, described: false, missing: false, tags: seen }));
+    }
+
+    /// The interface that an address is associated with, if it is known what that is, and when that was read.
+    pub fn interface_of(&self, address: &AllocationId) -> Option<(&InterfaceId, Time)> {
+        let interface = self.addresses.get(address)?.association.as_ref()?.interface.as_ref()?;
+        self.interfaces.get(interface).map(|(_, read)| (interface, *read))
     }
 
     /// Takes in the small answers: statuses, interfaces, alarms.

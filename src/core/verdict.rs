@@ -362,6 +362,8 @@ pub struct Case<'a> {
     pub own_checks: bool,
     /// Whether status checks were read, or are not waited for any longer.
     pub status_read: bool,
+    /// When the invocation must have ended: a second look that would come later is none.
+    pub deadline: Time,
 }
 
 /// What is known of a node now.
@@ -589,9 +591,14 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
         // An answer that was asked for since and does not show the node was the second look: a third would tell no more.
         let due = case.asked_at.unwrap_or(read_at) < again;
         if due || read_at < again {
-            let follows = if due { "a second look follows" } else { "EC2 does not show the node any more" };
+            let follows = match due {
+                true if again < case.deadline => "a second look follows",
+                true => "a second look would come too late for this invocation",
+                false => "EC2 does not show the node any more",
+            };
             let text = format!("number {} of {}: {follows}", beat.seq, beat.at);
-            return Beat { look_again: due.then_some(again), ..say(None, text) };
+            let look_again = Some(again).filter(|again| due && *again < case.deadline);
+            return Beat { look_again, ..say(None, text) };
         }
     }
     let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));
@@ -660,9 +667,9 @@ pub fn leaving(
         .as_ref()
         .and_then(|health| health.leaving.as_ref())
         .filter(|leaving| NOTICES.contains(&leaving.kind.as_str()));
-    if let Some(notice) =
-        notice.or(remembered).filter(|notice| this_life(notice.noticed) && after_undrain(notice.noticed))
-    {
+    // One that counts no more, delivered late, hides no other.
+    let mut notices = notice.into_iter().chain(remembered);
+    if let Some(notice) = notices.find(|notice| this_life(notice.noticed) && after_undrain(notice.noticed)) {
         return Some(notice.clone());
     }
     if let Some(beat) = &node.heartbeat

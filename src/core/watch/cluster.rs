@@ -12,6 +12,7 @@ use crate::core::decide::{
 };
 use crate::core::log::Record;
 use crate::core::model::{AllocationId, Answer, InstanceId, InstanceState, ProbeTarget};
+use crate::core::policy::{Policy, Via};
 use crate::core::report::MoveReport;
 use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Taken};
 use crate::core::tags::{Check, Health, Keys, Leaving, State, Undrained, Verdict, plain};
@@ -35,6 +36,8 @@ pub const NODES_BEFORE_HEALTH: Duration = Duration::from_secs(6);
 pub const TAG_LEFT_ALONE: Duration = Duration::from_secs(60);
 /// How old an announcement may be before it is only a hint: what it announced would have happened by then.
 pub const NOTICE_BELIEVED: Duration = Duration::from_secs(600);
+/// How long what was read of an interface that is attached to something else is believed.
+pub const INTERFACE_BELIEVED: Duration = Duration::from_secs(30);
 /// How many notes on a cluster are kept: somebody may write garbage over and over.
 const MAX_NOTES: usize = 100;
 /// How much of the failing evidence the health tag carries, in characters.
@@ -72,6 +75,8 @@ pub struct NodeMemory {
     differs_since: Option<Time>,
     recording: bool,
     left_alone_until: Option<Time>,
+    /// It was settled once after the watch's time.
+    rested: bool,
 }
 
 /// What a step of a cluster wants done.
@@ -105,6 +110,10 @@ pub struct Surroundings<'a> {
     pub writes: bool,
     /// When everything but status checks was first read.
     pub first_read: Option<Time>,
+    /// When the invocation must have ended.
+    pub deadline: Time,
+    /// Whether it ends as soon as every cluster is at rest.
+    pub over: bool,
     /// How many probes may be started.
     pub probes_left: usize,
     pub now: Time,
@@ -218,19 +227,36 @@ impl Watched {
             |address: &ClusterAddress| self.memory.get(&address.id).is_some_and(|memory| memory.unrecorded.is_some());
         let adopting = around.writes && self.cluster.addresses.iter().any(unrecorded);
         let busy = !self.moving.is_empty() || adopting || !wants.moves.is_empty();
-        let open = self.rulings.iter().any(|ruling| ruling.pending);
-        let unsettled = self.cluster.nodes.values().any(|node| {
-            node.state != Some(InstanceState::Pending)
-                && self.findings.get(&node.id).is_none_or(|finding| !finding.settled)
-        });
-        self.at_rest = !busy && !open && !unsettled;
+        self.at_rest = !busy && self.is_settled(around.over, now);
         for ruling in &self.rulings {
             if let Some(at) = ruling.again_at.filter(|at| *at > now) {
                 self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
             }
         }
-        self.calm = self.at_rest && self.is_lasting();
+        self.calm = self.at_rest && self.is_lasting(now);
         wants
+    }
+
+    /// Whether nothing is waited for: each node has come to a verdict, and every address to a decision. Among many nodes some are always in
+    /// doubt: after the watch's time a new doubt of one that holds nothing puts off the end no more.
+    fn is_settled(&mut self, over: bool, now: Time) -> bool {
+        let holders: BTreeSet<InstanceId> =
+            self.cluster.addresses.iter().filter_map(|address| self.holder_now(address, now)).collect();
+        let mut all = true;
+        // One that starts, or of a state that is not known here, is not asked.
+        for id in self.cluster.nodes.values().filter(|node| is_probed(node)).map(|node| &node.id) {
+            let settled = self.findings.get(id).is_some_and(|finding| finding.settled);
+            let Some(memory) = self.nodes.get_mut(id) else { return false };
+            memory.rested |= settled && over;
+            all &= settled || memory.rested && !holders.contains(id);
+        }
+        let well = |id: &InstanceId| {
+            self.findings.get(id).is_some_and(|finding| finding.settled && finding.verdict == Verdict::Healthy)
+        };
+        let stays = |ruling: &Ruling| {
+            ruling.decision.kind == Kind::Stay && ruling.decision.why == Why::Healthy && ruling.reading_wanted.is_none()
+        };
+        all && self.rulings.iter().all(|ruling| !ruling.pending || over && stays(ruling) && holders.iter().all(well))
     }
 
     /// When it has to be looked at although nothing new came in.
@@ -247,7 +273,7 @@ impl Watched {
     }
 
     /// Whether every address stays where it is for a reason that lasts, and nothing that is known of a node ends or begins by itself.
-    fn is_lasting(&self) -> bool {
+    fn is_lasting(&self, now: Time) -> bool {
         let stays = |decision: &Decision| {
             decision.kind == Kind::Stay && matches!(decision.why, Why::Healthy | Why::NoCandidate | Why::Outsider)
         };
@@ -257,10 +283,9 @@ impl Watched {
         };
         let told = |node: &Node| {
             node.status.as_ref().is_some_and(|status| !status.scheduled.is_empty())
-                || self
-                    .nodes
-                    .get(&node.id)
-                    .is_none_or(|memory| memory.gone_event.is_some() || memory.left_alone_until.is_some())
+                || self.nodes.get(&node.id).is_none_or(|memory| {
+                    memory.gone_event.is_some() || memory.left_alone_until.is_some_and(|until| until > now)
+                })
         };
         self.rulings.iter().all(lasts) && !self.cluster.nodes.values().any(told)
     }
@@ -299,6 +324,7 @@ impl Watched {
                 memory.pulse = None;
                 memory.verdict = None;
                 memory.running_since = None;
+                memory.rested = false;
                 self.since.remove(&node.id);
             }
             memory.launched = node.launched.or(memory.launched);
@@ -310,6 +336,7 @@ impl Watched {
             }
         }
         let statuses_asked = around.looks.status.asked;
+        let believed = self.believed_public(now);
         let mut wake: Option<Time> = None;
         let ids: Vec<InstanceId> = self.cluster.nodes.keys().cloned().collect();
         for id in &ids {
@@ -329,7 +356,7 @@ impl Watched {
                 around.looks.want_status(since);
             }
             let policy = &self.cluster.policy;
-            aim(node, memory, policy);
+            aim(node, believed.get(id).unwrap_or(&node.probe_ip.as_ref().ok().copied()).as_ref(), memory, policy);
             let mut expired = Vec::new();
             for (check, probing) in &mut memory.probes {
                 if probing.expires().is_none_or(|at| at > now) {
@@ -361,6 +388,7 @@ impl Watched {
                 holder,
                 own_checks: node.checks.as_ref() != self.cluster.checks.as_slice(),
                 status_read,
+                deadline: around.deadline,
             };
             let mut finding = verdict::judge(node, case, now);
             let beating = memory.pulse.is_some_and(|pulse| pulse.advanced);
@@ -551,6 +579,13 @@ impl Watched {
                 Holder::Unclear(interface) if around.looks.repeats() => {
                     around.looks.want_interface(interface, now + GIVEN_UP_FOR);
                 }
+                // What belonged to something else may have been let go of since: EC2 calls a terminated node's in use for a while.
+                Holder::Outsider { instance: None, .. } if around.looks.repeats() => {
+                    memory.loose_since = None;
+                    if let Some((interface, read)) = around.facts.interface_of(&address.id) {
+                        around.looks.want_interface(interface, (read + INTERFACE_BELIEVED).max(now));
+                    }
+                }
                 _ => memory.loose_since = None,
             }
         }
@@ -687,10 +722,16 @@ impl Watched {
             let overruling = memory.undrained.filter(|it| memory.overruled && node.in_this_life(it.at));
             let undrained =
                 overruling.or(old.and_then(|health| health.undrained)).filter(|undrain| node.in_this_life(undrain.at));
+            // What was written in an earlier life is no memory of this one, however alike: `stable` would begin anew in each invocation. A
+            // clock behind EC2's cannot mend that.
+            let of_this_life = |at: Time| node.in_this_life(at) || !node.in_this_life(since.verdict);
             let same = old.is_some_and(|old| {
+                // An agent's word is as old as its node's clock says.
+                let remembered = |leaving: &&Leaving| NOTICES.contains(&leaving.kind.as_str());
+                let left = old.leaving.as_ref().filter(|of| !remembered(of) || of_this_life(of.noticed));
                 old.verdict == finding.verdict
-                    && old.leaving.as_ref().map(|leaving| &leaving.kind)
-                        == finding.leaving.as_ref().map(|leaving| &leaving.kind)
+                    && of_this_life(old.since)
+                    && left.map(|leaving| &leaving.kind) == finding.leaving.as_ref().map(|leaving| &leaving.kind)
                     && (overruling.is_none() || old.undrained == overruling)
             });
             if same {
@@ -810,6 +851,19 @@ impl Watched {
         holder.map_or_else(|| self.cluster.holder_text(&address.holder), |id| self.cluster.label(&id))
     }
 
+    /// With `via=public`: where nodes are probed whose address an old reading shows on another. It is the new holder's.
+    fn believed_public(&self, now: Time) -> BTreeMap<InstanceId, Option<Ipv4Addr>> {
+        let mut at = BTreeMap::new();
+        for address in self.cluster.addresses.iter().filter(|_| self.cluster.policy.via == Via::Public) {
+            let (holder, shown) = (self.holder_now(address, now), address.holder.instance());
+            if holder.as_ref() != shown {
+                at.extend(shown.map(|id| (id.clone(), None)));
+                at.extend(holder.map(|id| (id, Some(address.public_ip))));
+            }
+        }
+        at
+    }
+
     /// Nodes that could receive an address of the cluster now.
     pub fn candidates(&self) -> BTreeSet<InstanceId> {
         self.rulings.iter().flat_map(|ruling| ruling.candidates.iter().cloned()).collect()
@@ -861,13 +915,13 @@ fn same(one: &Decision, other: &Decision) -> bool {
     (one.kind, one.why, &one.to) == (other.kind, other.why, &other.to) && would(one) == would(other)
 }
 
-fn aim(node: &Node, memory: &mut NodeMemory, policy: &crate::core::policy::Policy) {
+/// `ip`: where it is probed, if anywhere.
+fn aim(node: &Node, ip: Option<&Ipv4Addr>, memory: &mut NodeMemory, policy: &Policy) {
     let of_this_life = node.health.as_ref().filter(|health| node.in_this_life(health.since));
     let remembered = of_this_life.map(|health| health.verdict);
     memory.probes.retain(|check, _| node.checks.contains(check));
     for check in node.checks.iter() {
         let Check::Probe { scheme, port, path } = check else { continue };
-        let ip = node.probe_ip.as_ref().ok();
         let aimed = |target: &ProbeTarget| {
             Some(&target.ip) == ip && target.host == policy.host && target.timeout == policy.timeout
         };

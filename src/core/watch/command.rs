@@ -94,10 +94,9 @@ impl Command {
         now: Time,
     ) -> Result<(), BadRequest> {
         match self {
-            Command::Status { cluster } | Command::Sweep { cluster, .. } => match cluster {
-                Some(name) => the_cluster(Some(name), found, "status").map(|_| ()),
-                None => Ok(()),
-            },
+            Command::Status { cluster: Some(name) } => the_cluster(Some(name), found, "status").map(|_| ()),
+            Command::Sweep { cluster: Some(name), .. } => the_cluster(Some(name), found, "sweep").map(|_| ()),
+            Command::Status { cluster: None } | Command::Sweep { cluster: None, .. } => Ok(()),
             Command::Move { cluster, address, id, .. } => {
                 // An address names its cluster, too.
                 let by_address =

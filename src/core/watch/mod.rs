@@ -22,7 +22,7 @@ use super::event::{BadRequest, Shard, Trigger};
 use super::log::{Before, Record};
 use super::model::{Act, AllocationId, Answer, CloudError, ClusterName, Failure, InstanceId, Look, ProbeTarget, Seen};
 use super::report::{Effort, Report};
-use super::snapshot::{self, Facts, Holder, Reservation, Slot, Taken};
+use super::snapshot::{self, Facts, Reservation, Slot, Taken};
 use super::tags::{Check, Keys};
 use super::time::Time;
 
@@ -152,12 +152,21 @@ pub struct Watch {
     ending: Option<Ending>,
 }
 
+/// What is said of commands that came together with another.
+fn one_command_only(left_out: usize) -> String {
+    format!(
+        "{left_out} more commands came in the same event as the first and were NOT carried out: an invocation carries out one; send the others again, each for itself"
+    )
+}
+
 impl Watch {
     /// An invocation that begins `now` and must have ended at `deadline`.
     pub fn new(triggers: Vec<Trigger>, settings: Settings, now: Time, deadline: Time) -> Watch {
         let scheduled = triggers.iter().any(|trigger| matches!(trigger, Trigger::Schedule { .. }));
         let watch = if scheduled { settings.watch } else { Duration::ZERO };
-        let command = triggers.iter().find_map(Command::of);
+        let mut commands = triggers.iter().filter_map(Command::of);
+        let command = commands.next();
+        let left_out = commands.count();
         let dry_run = command.as_ref().is_some_and(Command::dry_run);
         let writes = !dry_run && !matches!(command, Some(Command::Status { .. }));
         let start = Record::Start {
@@ -201,7 +210,7 @@ impl Watch {
             held_until: None,
             throttles: 0,
             tags: Vec::new(),
-            problems: BTreeSet::new(),
+            problems: (left_out > 0).then(|| one_command_only(left_out)).into_iter().collect(),
             fatal: None,
             failure: None,
             in_doubt: BTreeSet::new(),
@@ -471,11 +480,9 @@ impl Watch {
         // A cluster whose last tag was removed is no more. A move on its way is seen to its end, and nothing else is done there.
         self.clusters.retain(|name, watched| named.contains(name) || !watched.moving.is_empty());
         for (name, watched) in self.clusters.iter_mut().filter(|(name, _)| !named.contains(*name)) {
+            // Nothing is decided there any more.
             watched.cluster.nodes.clear();
-            for address in &mut watched.cluster.addresses {
-                let shown = self.facts.addresses.get(&address.id).and_then(|shown| shown.association.as_ref());
-                address.holder = shown.and_then(|at| at.instance.clone()).map_or(Holder::Nobody, Holder::Node);
-            }
+            watched.cluster.addresses.clear();
             watched.dirty = true;
             self.timers.insert((now, name.clone()));
         }
@@ -515,6 +522,13 @@ impl Watch {
                 && let Some(mut watched) = self.clusters.remove(name)
             {
                 self.progress_moves(&mut watched, now);
+                if watched.moving.is_empty() && watched.cluster.addresses.is_empty() && watched.cluster.nodes.is_empty()
+                {
+                    // Its last tag was removed, and its last move is over.
+                    self.restless.remove(name);
+                    self.wanted.retain(|(_, _, of)| of != name);
+                    continue;
+                }
                 self.clusters.insert(name.clone(), watched);
             }
         }
@@ -531,6 +545,8 @@ impl Watch {
                 manual: self.settings.manual,
                 writes: self.writes && self.failure.is_none(),
                 first_read: self.first_read,
+                deadline: self.deadline,
+                over: now >= self.ends,
                 probes_left: room.saturating_sub(self.probes.len()),
                 now,
             };

@@ -22,6 +22,8 @@ use super::{Doing, Effect, Watch};
 pub const ASSOCIATE_BURST: u32 = 50;
 /// See [`ASSOCIATE_BURST`].
 pub const ASSOCIATE_PER_SECOND: u32 = 5;
+/// The time in which one more may be sent, in milliseconds.
+const PER_TOKEN_MS: u64 = 1000 / ASSOCIATE_PER_SECOND as u64;
 
 impl Watch {
     /// What the newest reading says of the moves on their way.
@@ -29,12 +31,8 @@ impl Watch {
         let asked = self.looks.addresses.asked_id;
         let ids: Vec<AllocationId> = watched.moving.keys().cloned().collect();
         for id in ids {
-            let shown = watched
-                .cluster
-                .addresses
-                .iter()
-                .find(|address| address.id == id)
-                .map_or(Holder::Nobody, |address| address.holder.clone());
+            let address = watched.cluster.addresses.iter().find(|address| address.id == id);
+            let shown = address.map_or_else(|| self.shown_holder(&id), |address| address.holder.clone());
             let Some(moving) = watched.moving.get_mut(&id) else { continue };
             match moving.phase.clone() {
                 Phase::Looking { .. } => match moving.seen(&shown, asked, now) {
@@ -70,8 +68,21 @@ impl Watch {
         }
     }
 
+    /// Who holds an address that is of no cluster any more.
+    pub(super) fn shown_holder(&self, id: &AllocationId) -> Holder {
+        let association = self.facts.addresses.get(id).and_then(|address| address.association.as_ref());
+        association.and_then(|at| at.instance.clone()).map_or(Holder::Nobody, Holder::Node)
+    }
+
     fn arrived(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) {
         let Some(moving) = watched.moving.get(id) else { return };
+        if !moving.may_have_acted {
+            // No call of ours can have done that.
+            watched.memory.entry(id.clone()).or_default().order = None;
+            let error = format!("others moved it to {} meanwhile", watched.cluster.label(&moving.plan.to));
+            self.ended(watched, id, Some(error), true, now);
+            return;
+        }
         let plan = moving.plan.clone();
         watched.held.insert(id.clone(), plan.to.clone());
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
@@ -177,7 +188,18 @@ impl Watch {
 
     fn moved_elsewhere(&mut self, watched: &mut Watched, id: &AllocationId, shown: &Holder, now: Time) {
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        let Some(address) = address.filter(|_| watched.moving.contains_key(id)) else { return };
+        let Some(address) = address else {
+            // It is of this cluster no longer.
+            let who = watched.cluster.holder_text(shown);
+            self.ended(
+                watched,
+                id,
+                Some(format!("it is now held by {who}, and of another cluster or none")),
+                true,
+                now,
+            );
+            return;
+        };
         let decision = cluster::moved_elsewhere(address.public_ip, &watched.cluster.holder_text(shown));
         self.out.push(Effect::Log(Record::Decision {
             at: now,
@@ -191,12 +213,11 @@ impl Watch {
     }
 
     fn refill(&mut self, now: Time) {
-        let per_token = 1000 / u64::from(ASSOCIATE_PER_SECOND);
-        let passed = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX) / per_token;
+        let passed = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX) / PER_TOKEN_MS;
         if passed > 0 {
             let gained = u32::try_from(passed).unwrap_or(u32::MAX);
             self.tokens = self.tokens.saturating_add(gained).min(ASSOCIATE_BURST);
-            self.refilled += Duration::from_millis(passed.saturating_mul(per_token));
+            self.refilled += Duration::from_millis(passed.saturating_mul(PER_TOKEN_MS));
         }
     }
 
@@ -206,10 +227,7 @@ impl Watch {
         if self.tokens > 0 {
             held
         } else {
-            Some(
-                (self.refilled + Duration::from_millis(1000 / u64::from(ASSOCIATE_PER_SECOND)))
-                    .max(held.unwrap_or_default()),
-            )
+            Some((self.refilled + Duration::from_millis(PER_TOKEN_MS)).max(held.unwrap_or_default()))
         }
     }
 
@@ -444,8 +462,7 @@ impl Watch {
                 .filter(|(id, plan)| watched.asked_if_allowed.insert((id.clone(), plan.to.clone())))
                 .collect();
             for (id, plan) in plans {
-                self.last_id += 1;
-                let act_id = self.last_id;
+                let act_id = self.new_id();
                 let act = Act::Associate {
                     address: id.clone(),
                     interface: plan.slot.interface,

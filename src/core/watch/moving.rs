@@ -26,6 +26,8 @@ pub const NODES_BEFORE_MOVE: Duration = Duration::from_secs(6);
 pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How far apart two reads must show a third holder before the move is given up: one alone may be stale.
 pub const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
+/// How often a move is sent though EC2 says each time that it does not know the address.
+pub const MAX_UNKNOWN: u32 = 5;
 /// How often a move to one node is sent before its address is judged afresh.
 pub const MAX_TRIES: u32 = 100;
 
@@ -135,8 +137,10 @@ impl Moving {
             Err(error) => {
                 self.error = Some(error.to_string());
                 match error.failure {
-                    Failure::Throttled => {
-                        // Refused at the door: it has had no effect.
+                    // An address that EC2 shows and does not know is a new one, and will be known.
+                    Failure::AddressGone if self.tries >= MAX_UNKNOWN => Some(error),
+                    // Refused at the door: it has had no effect.
+                    Failure::Throttled | Failure::AddressGone => {
                         self.phase = Phase::Waiting { not_before: now + backoff(self.tries, BACKOFF_MAX_URGENT) };
                         None
                     }
@@ -145,9 +149,7 @@ impl Moving {
                         self.phase = look(true);
                         None
                     }
-                    Failure::NotPermitted | Failure::TargetUnusable | Failure::AddressGone | Failure::Invalid => {
-                        Some(error)
-                    }
+                    Failure::NotPermitted | Failure::TargetUnusable | Failure::Invalid => Some(error),
                 }
             }
         }

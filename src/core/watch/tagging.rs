@@ -13,7 +13,7 @@ use super::{Doing, Effect, Watch};
 
 /// How many CreateTags are on their way at once.
 pub const MAX_TAGGING: usize = 10;
-/// How often a tag is tried.
+/// How often a health tag is tried before it is left alone for a while. Others are tried until the invocation's deadline.
 pub const MAX_TAG_TRIES: u32 = 6;
 /// How many resources one CreateTags names.
 pub const MAX_RESOURCES: usize = 50;
@@ -141,15 +141,14 @@ impl Watch {
         let mut room = MAX_TAGGING.saturating_sub(self.tagging());
         let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tags).into_iter().partition(|(at, _)| *at <= now);
         self.tags = later;
+        let mut all_written = Vec::new();
         for (at, mut write) in due {
             if room == 0 {
                 self.tags.push((at, write));
                 continue;
             }
             // Written meanwhile: by another invocation, or by a try that was taken to have failed.
-            if let Some(done) = write.written(&self.facts) {
-                self.settle_tags(&done, true, now);
-            }
+            all_written.extend(write.written(&self.facts));
             let clusters = &self.clusters;
             let newest = |name: &ClusterName, id: &AllocationId| {
                 let watched = clusters.get(name)?;
@@ -180,6 +179,9 @@ impl Watch {
             self.out.push(Effect::Act(id, act.clone()));
             self.doing.insert(id, (now, act, Doing::Tag(write)));
         }
+        for write in all_written {
+            self.settle_tags(&write, true, now);
+        }
     }
 
     /// Takes in the answer to one.
@@ -194,8 +196,10 @@ impl Watch {
                 self.settle_tags(&write, true, now);
             }
             Err(error) => {
-                let again =
-                    matches!(error.failure, Failure::Throttled | Failure::Transient) && write.tries < MAX_TAG_TRIES;
+                // What a health tag tells can be seen anew; what was done, or is to be done, nobody else can write down.
+                let lasting = write.of.iter().any(|of| !matches!(of, Purpose::Health(..)));
+                let again = matches!(error.failure, Failure::Throttled | Failure::Transient)
+                    && (lasting || write.tries < MAX_TAG_TRIES);
                 if again {
                     let at = now + backoff(write.tries, BACKOFF_MAX);
                     self.tags.push((at, write));

@@ -203,6 +203,46 @@ fn via_public_never_asks_an_address_that_went_to_another_node() {
     }
 }
 
+/// `via=public`: while traffic still goes to the holder before, nothing is learnt of the new one; what goes on failing is left.
+#[test]
+fn via_public_waits_until_traffic_follows_a_move() {
+    for recovers in [true, false] {
+        let mut scene = Scene::seasoned(1, 3);
+        scene.tag_address(0, "policy", "via=public");
+        scene.pass(1_000);
+        scene.refuse(A);
+        scene.after(1_500, |scene| scene.refuse(B));
+        if recovers {
+            scene.after(6_500, |scene| scene.serve(B));
+        }
+        let told = scene.watch(30);
+        let been = scene.been();
+        if recovers {
+            assert_eq!((been, scene.holder(0)), (vec![Some(B)], "B".to_owned()));
+        } else {
+            assert_eq!((been, scene.holder(0)), (vec![Some(B), Some(C)], "C".to_owned()));
+            let moved_ms = scene.moved_after_ms(&told);
+            assert!((11_000..14_000).contains(&moved_ms), "{moved_ms} ms");
+        }
+    }
+}
+
+/// `via=public`: an old reading aims no probe at an address that the new holder had before the move.
+#[test]
+fn via_public_asks_the_new_holder_at_the_elastic_ip_whatever_is_read() {
+    for seed in 0..10 {
+        let mut scene = Scene::of_seed(seed, 3);
+        scene.tag_address(0, "policy", "via=public");
+        scene.season();
+        let stale = Fault::Stale { what: Shown::Associations, up_to_ms: 25_000 };
+        let epoch_ms = scene.epoch_ms();
+        scene.ec2.faults_mut().push(Rule::new(stale).on(Api::DescribeAddresses).between(epoch_ms + 3_000, u64::MAX));
+        scene.refuse(A);
+        scene.watch(50);
+        assert_eq!(scene.been(), [Some(B)], "{seed}");
+    }
+}
+
 /// `heartbeat`: one that advances passes, none yet is `unknown` with a hint.
 #[test]
 fn heartbeat_none_yet_is_unknown_with_a_hint() {

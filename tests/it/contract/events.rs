@@ -122,6 +122,21 @@ fn an_event_of_every_stopping_state_is_gone_at_once() {
     }
 }
 
+/// Rule 1, rule 8: an announcement that is over, delivered once more, hides no later one that only the tag remembers.
+#[test]
+fn an_old_notice_hides_no_newer_one() {
+    let mut scene = Scene::pair();
+    let (undrained, noticed) = (scene.time_in(-240), scene.time_in(-120));
+    let since = scene.time_in(-50);
+    let health = format!("verdict=healthy since={since} leaving=asg noticed={noticed} undrained={undrained}");
+    scene.tag_node(B, "health", &health);
+    // Launched long ago, so that all of that is of this life.
+    let first = lifecycle_event(&scene.node(B), scene.now_ms().saturating_sub(300_000));
+    let told = scene.send(&first);
+    assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (Some("asg"), false));
+    assert!(scene.node_tag(B, "health").contains("leaving=asg"), "{}", scene.node_tag(B, "health"));
+}
+
 /// A state-change event is not believed once it is 60 s old, nor if the instance was launched again after it.
 #[test]
 fn a_late_event_of_a_running_instance_moves_nothing() {
@@ -137,6 +152,8 @@ fn a_late_event_of_a_running_instance_moves_nothing() {
     scene.start_node(A);
     scene.pass(10_000);
     let event = state_event(&scene.node(A), State::Stopped, at_ms + 1_000);
+    // That it is healthy is written anew: the tag tells of its life before.
+    scene.expect_of(&event, "stay healthy", &["tag health A"], "A");
     scene.expect_of(&event, "stay healthy", &[], "A");
 }
 

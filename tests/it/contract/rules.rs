@@ -1,6 +1,6 @@
 //! The thirteen rules that must always be true, each by the cases in which it would be broken most easily.
 
-use eipwatch::embedded::ec2::{AlarmState, Api, Attachment, Cause, Check, CheckKind, State, tags};
+use eipwatch::embedded::ec2::{AlarmState, Api, Attachment, Cause, Check, CheckKind, InstanceSpec, State, tags};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, SERVES, START_MS, state_event};
 use serde_json::json;
@@ -728,6 +728,44 @@ fn rule_7_an_interface_that_is_attached_again_keeps_its_address() {
     let told = scene.watch(30);
     assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
     assert_eq!(scene.holder(0), "A");
+}
+
+/// Rule 7: the 10 s begin anew for an interface that was attached to a node since.
+#[test]
+fn rule_7_an_interface_that_is_detached_a_second_time_is_seen_for_the_first_time() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "ec2");
+    let nic = scene.loose(0);
+    let (again, once_more) = (nic.clone(), nic);
+    scene.after(4_000, move |scene| {
+        let (a, now_ms) = (scene.node(A), scene.epoch_ms());
+        assert!(scene.ec2.attach_interface(&again, &a, 1, now_ms));
+    });
+    scene.after(30_000, move |scene| scene.world.detach(&once_more));
+    let told = scene.watch(55);
+    scene.ends(&told, "move holder-gone to A", "A");
+    let moved_ms = scene.moved_after_ms(&told);
+    assert!((40_000..47_000).contains(&moved_ms), "{moved_ms} ms");
+}
+
+/// Rule 7, rule 4: an interface of something else that is let go of during a watch is no outsider's any more.
+#[test]
+fn rule_7_an_interface_that_is_let_go_of_is_rescued_from_in_the_same_watch() {
+    let mut scene = Scene::pair();
+    let nat = scene.ec2.nat_gateway_interface();
+    let nic = scene.loose(0);
+    let stranger = scene.ec2.add_instance(InstanceSpec::default());
+    scene.pass(10_000);
+    // As long as its instance is not told it is in use by something else.
+    scene.onto(0, &nat);
+    scene.after(3_000, move |scene| {
+        scene.onto(0, &nic);
+        let now_ms = scene.epoch_ms();
+        assert!(scene.ec2.attach_interface(&nic, &stranger, 1, now_ms));
+        scene.world.detach(&nic);
+    });
+    let told = scene.watch(55);
+    scene.ends(&told, "move holder-gone to A", "A");
 }
 
 /// Rule 8: events delivered twice, late and at once move once, and the calls agree on the target.
@@ -1504,6 +1542,38 @@ fn rule_9_stable_counts_anew_for_a_node_that_was_started_anew() {
         let moved_ms = scene.moved_after_ms(&told);
         assert!((30_000..=32_000).contains(&moved_ms), "{boot_ms}: {moved_ms} ms");
     }
+}
+
+/// Rule 9: a health tag of an earlier life is written anew, or `stable` would begin anew in each watch.
+#[test]
+fn rule_9_a_node_that_was_started_anew_between_two_watches_gets_its_address_back() {
+    let mut scene = Scene::pair();
+    scene.stop_and_start_within(1_000);
+    scene.tag_address(0, "policy", "failback=auto stable=60s");
+    scene.tag_node(B, "priority", "200");
+    scene.stop_node(B);
+    scene.pass(3_000);
+    scene.start_node(B);
+    scene.pass(10_000);
+    let told = scene.watch(55);
+    scene.ends(&told, "stay healthy", "A");
+    scene.pass(5_000);
+    let told = scene.watch(55);
+    scene.ends(&told, "move failback to B", "B");
+}
+
+/// Rule 10: a sweep whose call was turned away does not say that it moved what others moved there.
+#[test]
+fn rule_10_a_move_that_others_made_is_not_claimed() {
+    let mut scene = Scene::pair();
+    let epoch_ms = scene.epoch_ms();
+    let throttled = Rule::error("RequestLimitExceeded").on(Api::AssociateAddress);
+    scene.ec2.faults_mut().push(throttled.between(epoch_ms, epoch_ms + 5_000));
+    scene.stop_node(A);
+    scene.after(300, |scene| scene.by_hand(0, Some(B)));
+    let told = scene.sweep();
+    let moves: Vec<bool> = told.address(0).moves.iter().map(|made| made.ok).collect();
+    assert_eq!((moves, told.report.ok, scene.holder(0)), (vec![false], true, "B".to_owned()));
 }
 
 /// Rule 10, rule 4: a single sweep, too, reads again while it waits for an old answer to pass.

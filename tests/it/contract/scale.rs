@@ -27,6 +27,21 @@ fn many(clusters: usize, check: &str) -> (Scene, Vec<(Id, Id, Id)>) {
     (scene, all)
 }
 
+/// Among many nodes some are always in doubt: a sweep ends once each has come to a verdict, and the holder is well.
+#[test]
+fn doubts_of_many_nodes_hold_up_no_sweep() {
+    let mut scene = Scene::seasoned(1, 24);
+    for node in 1..24 {
+        let up_ms = 1_900 + 137 * u64::try_from(node).expect("a small number");
+        scene.service(node, Behaviour::Flap { up_ms, down_ms: 600 });
+    }
+    let told = scene.sweep();
+    scene.ends(&told, "stay healthy", "A");
+    assert!(told.took_ms() < 10_000, "{} ms", told.took_ms());
+    let told = scene.watch(20);
+    assert!(told.took_ms() < 30_000, "{} ms", told.took_ms());
+}
+
 /// 300 addresses at once at AWS's rates: all move, the rescues first, within the time that the rates allow plus 10 %.
 #[test]
 fn three_hundred_addresses_move_within_the_time_that_aws_allows() {

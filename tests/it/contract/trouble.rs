@@ -391,6 +391,48 @@ fn a_candidate_that_ec2_refuses_is_passed_over() {
     }
 }
 
+/// Rule 12: what a move was made for is written down as long as the invocation lasts, however long tags cannot be written.
+#[test]
+fn rule_12_why_it_was_moved_is_written_though_tags_cannot_be_for_long() {
+    let mut scene = Scene::pair();
+    scene.no_tags_for(40_000);
+    scene.stop_node(A);
+    let told = scene.watch(20);
+    assert!((40_000..47_000).contains(&told.took_ms()), "{} ms", told.took_ms());
+    let state = scene.address_tag(0, "state");
+    assert!(state.starts_with(&format!("holder={}", scene.node(B))) && state.contains("why=holder-gone"), "{state}");
+}
+
+/// A cluster whose last tags go while an address is on its way holds up no sweep.
+#[test]
+fn a_cluster_that_is_no_more_is_not_waited_for_once_its_move_is_over() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 1_000, max_ms: 1_000 }));
+    scene.stop_node(A);
+    scene.after(3_500, |scene| {
+        let address = scene.address(0);
+        scene.world.untag(&address, "cluster");
+        scene.untag_node(A, "cluster");
+        scene.untag_node(B, "cluster");
+    });
+    let told = scene.sweep();
+    assert_eq!(scene.holder(0), "B");
+    assert!(told.took_ms() < 20_000, "{} ms", told.took_ms());
+}
+
+/// A heartbeat that beats once an hour holds up no answer: a second look would come too late.
+#[test]
+fn a_look_that_would_come_too_late_is_not_waited_for() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "heartbeat");
+    for node in [A, B] {
+        let value = format!("seq=7 at={} status=ok every=3600s", scene.time_in(-20_000));
+        scene.tag_node(node, "heartbeat", &value);
+    }
+    let told = scene.sweep();
+    assert!(told.took_ms() < 5_000, "{} ms", told.took_ms());
+}
+
 /// An address that was released meanwhile is reported with AWS's code; the others go on.
 #[test]
 fn an_address_that_no_longer_exists_is_reported() {
@@ -405,7 +447,20 @@ fn an_address_that_no_longer_exists_is_reported() {
         told.report.error
     );
     let tried = told.calls.iter().filter(|call| call.starts_with("associate")).count();
-    assert_eq!(tried, 1);
+    assert_eq!(tried, 5);
+}
+
+/// Rule 4: an address that is so new that EC2 shows it and does not know it yet is rescued as soon as it is known.
+#[test]
+fn a_new_address_that_is_not_known_everywhere_yet_is_rescued() {
+    let mut scene = Scene::pair();
+    let epoch_ms = scene.epoch_ms();
+    let unknown = Rule::error("InvalidAllocationID.NotFound").on(Api::AssociateAddress);
+    scene.ec2.faults_mut().push(unknown.between(epoch_ms, epoch_ms + 1_500));
+    scene.by_hand(0, None);
+    let told = scene.sweep();
+    scene.ends(&told, "move no-holder to A", "A");
+    assert!(told.report.ok, "{:?}", told.report.error);
 }
 
 /// A connection that is cut before or after the effect, and an effect that comes late: one move, and it is said truly.

@@ -194,7 +194,7 @@ fn two_watches_race_to_the_same_failover() {
         whys: &["holder-unhealthy", "healthy", "settling"],
         ..PAIR
     };
-    explore(setup, 731);
+    explore(setup, 736);
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback"],
         ..PAIR
     };
-    explore(setup, 2_055);
+    explore(setup, 2_056);
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn the_brake_holds() {
         whys: &["max-moves", "holder-gone", "holder-draining"],
         ..PAIR
     };
-    explore(setup, 1_976);
+    explore(setup, 1_995);
 }
 
 #[test]
