@@ -1254,6 +1254,20 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_of_the_same_second_is_an_earlier_one_only_if_it_was_known() {
+        let mut memory = AddressMemory::default();
+        memory.made(State { from: Some("i-9".into()), ..state("i-2", 7_300) }, Some(&state("i-3", 7_000)));
+        for (tag, known) in [
+            (state("i-3", 7_000), true),
+            (state("i-4", 7_000), false),
+            (State { from: Some("i-4".into()), ..state("i-3", 7_000) }, false),
+            (state("i-3", 8_000), false),
+        ] {
+            assert_eq!(memory.is_earlier(&tag), known, "{tag:?}");
+        }
+    }
+
+    #[test]
     fn the_newest_of_memory_and_tag_is_remembered() {
         let address = |tag: Option<State>| ClusterAddress {
             id: "eipalloc-1".into(),

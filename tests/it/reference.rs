@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use eipwatch::cli::metrics::{CLUSTER_EXPOSED, EXPOSED};
-use eipwatch::core::decide::{Kind, LAST_RESORT_AFTER, LOOSE_FOR, MAX_FORBIDDEN, SETTLING, Why};
+use eipwatch::core::decide::{Kind, LAST_RESORT_AFTER, LOOSE_FOR, MAX_FORBIDDEN, SETTLING, TRAFFIC_FOLLOWS, Why};
 use eipwatch::core::event::{self, Command, MAX_SHARDS, Request, Trigger};
 use eipwatch::core::log::{Level, Record};
 use eipwatch::core::policy::KEYS;
@@ -256,6 +256,7 @@ fn the_limits_are_documented() {
         duration("STATUS_EVERY", STATUS_EVERY),
         duration("SETTLING", SETTLING),
         duration("VERIFY_FOR", VERIFY_FOR),
+        duration("TRAFFIC_FOLLOWS", TRAFFIC_FOLLOWS),
         duration("LAST_RESORT_AFTER", LAST_RESORT_AFTER),
         duration("LOOSE_FOR", LOOSE_FOR),
         duration("ADOPT_AFTER", ADOPT_AFTER),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::core::decide::{self, EXTERNAL, Why, remembered};
+use crate::core::decide::{self, Why, remembered};
 use crate::core::log::Record;
 use crate::core::model::{Act, AllocationId, CloudError, ClusterName, Failure, InstanceId};
 use crate::core::snapshot::{Holder, Reservation};
@@ -83,69 +83,21 @@ impl Watch {
             self.ended(watched, id, Some(error), true, now);
             return;
         }
-        let plan = moving.plan.clone();
-        watched.held.insert(id.clone(), plan.to.clone());
+        watched.held.insert(id.clone(), moving.plan.to.clone());
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        let memory = watched.memory.get(id);
-        let before = address.and_then(|address| remembered(address, memory));
+        let before = address.and_then(|address| remembered(address, watched.memory.get(id)));
         let shown = address.and_then(|address| address.state.clone());
-        // Another invocation has made the same move at the same time, and recorded it: it counts once.
-        let recorded = before.filter(|state| {
-            let alike = state.holder == plan.to && plan.why != Why::Manual && moving.last_recorded != Some(state.since);
-            let same = state.from == plan.from && moving.began.since(state.since) < decide::SETTLING;
-            // Or brought it there from elsewhere, since this one was begun.
-            let since = state.since >= moving.began.whole_second();
-            alike && (same || since) && state.since.since(now) < decide::SETTLING
-        });
-        if let Some(mut state) = recorded.cloned() {
-            // It may have taken ours for a move by others before it could be recorded.
-            let hidden = moving.may_have_acted && state.why == EXTERNAL && state.from == plan.from;
-            if hidden {
-                let since = state.since;
-                state.moves.retain(|at| plan.why.counted() || *at != since);
-                state.why = plan.why.as_str().to_owned();
-            }
-            let memory = watched.memory.entry(id.clone()).or_default();
-            memory.made(state.clone(), shown.as_ref());
-            memory.order = None;
-            if hidden {
-                self.record_state(&watched.cluster.name, id, state, now);
-            }
-            self.ended(watched, id, None, false, now);
-            return;
-        }
-        let mut moves = before.map(|state| state.moves.clone()).unwrap_or_default();
-        let raced =
-            before.is_some_and(|state| state.from == plan.from && moving.began.since(state.since) < decide::SETTLING);
-        if let (Some(state), Some(from)) = (before, &plan.from)
-            && &state.holder != from
-            && state.since < moving.began.whole_second()
-            && !raced
-        {
-            // Somebody else's move came before ours, and counts.
-            moves.push(moving.began.whole_second());
-        }
-        if plan.why == Why::Manual {
-            moves.clear();
-        } else if plan.why.counted() {
-            moves.push(now.whole_second());
-        }
-        let state = State {
-            holder: plan.to.clone(),
-            since: now.whole_second(),
-            from: plan.from.clone(),
-            why: plan.why.as_str().to_owned(),
-            moves,
-        };
+        let (state, is_new) = moving.record(before, now);
         let memory = watched.memory.entry(id.clone()).or_default();
-        memory.made(State { since: now, ..state.clone() }, shown.as_ref());
+        memory.made(state.clone(), shown.as_ref());
         memory.order = None;
-        self.record_state(&watched.cluster.name, id, state, now);
-        self.ended(watched, id, None, false, now);
-        if self.command.as_ref().is_some_and(Command::is_move) {
-            // What a command did is not undone by a decision in the same breath.
-            watched.hold = true;
+        if is_new {
+            let since = state.since.whole_second();
+            self.record_state(&watched.cluster.name, id, State { since, ..state }, now);
         }
+        self.ended(watched, id, None, false, now);
+        // What a command did is not undone by a decision in the same breath.
+        watched.hold |= self.command.as_ref().is_some_and(Command::is_move);
     }
 
     /// A move is over, well or not.
@@ -169,7 +121,7 @@ impl Watch {
             self.reserved.retain(|_, reservation| reservation.by != *id);
             let best = memory.order.as_ref().is_some_and(|order| order.to.is_none());
             // Where AWS does not allow the best, the next may do.
-            let next = best && memory.barred.is_none() && memory.forbidden.contains_key(&moving.plan.to);
+            let next = best && memory.forbidden.contains_key(&moving.plan.to);
             if !benign && moving.plan.why == Why::Manual && !next {
                 // A command is tried to its end once, not again and again.
                 memory.order = None;
@@ -214,11 +166,9 @@ impl Watch {
 
     fn refill(&mut self, now: Time) {
         let passed = u64::try_from(now.since(self.refilled).as_millis()).unwrap_or(u64::MAX) / PER_TOKEN_MS;
-        if passed > 0 {
-            let gained = u32::try_from(passed).unwrap_or(u32::MAX);
-            self.tokens = self.tokens.saturating_add(gained).min(ASSOCIATE_BURST);
-            self.refilled += Duration::from_millis(passed.saturating_mul(PER_TOKEN_MS));
-        }
+        let gained = u32::try_from(passed).unwrap_or(u32::MAX);
+        self.tokens = self.tokens.saturating_add(gained).min(ASSOCIATE_BURST);
+        self.refilled += Duration::from_millis(passed.saturating_mul(PER_TOKEN_MS));
     }
 
     /// When one may be sent; `None`: as soon as what it waits for is read.
@@ -378,7 +328,8 @@ impl Watch {
         moving.sent(act_id);
         watched.at_rest = false;
         let from = self.occupancy.iter().find(|(_, by)| *by == id).map(|(slot, _)| slot.clone());
-        let reservation = Reservation { by: id.clone(), until: now + decide::SETTLING, from };
+        // As long as it is on its way it is kept in any case.
+        let reservation = Reservation { by: id.clone(), until: now, from };
         self.reserved.insert(slot.clone(), reservation);
         let act = Act::Associate {
             address: id.clone(),

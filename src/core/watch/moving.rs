@@ -5,10 +5,11 @@
 
 use std::time::Duration;
 
-use crate::core::decide::{Plan, Why};
+use crate::core::decide::{EXTERNAL, Plan, SETTLING, Why};
 use crate::core::model::{CloudError, Failure, InstanceId};
 use crate::core::report::MoveReport;
 use crate::core::snapshot::Holder;
+use crate::core::tags::State;
 use crate::core::time::Time;
 
 use super::looks::{BACKOFF_MAX_URGENT, backoff};
@@ -206,6 +207,50 @@ impl Moving {
         if arrived { Progress::Arrived } else { Progress::Never }
     }
 
+    /// What is to be on record now that EC2 shows the new holder, where `before` is on record; and whether that has to be written.
+    pub fn record(&self, before: Option<&State>, now: Time) -> (State, bool) {
+        let plan = &self.plan;
+        if let Some(state) = before.filter(|state| self.is_recorded(state, now)) {
+            let mut state = state.clone();
+            // It may have been taken for a move by others before it could be recorded.
+            let hidden = self.may_have_acted && state.why == EXTERNAL && state.from == plan.from;
+            if hidden {
+                let since = state.since;
+                state.moves.retain(|at| plan.why.counted() || *at != since);
+                state.why = plan.why.as_str().to_owned();
+            }
+            return (state, hidden);
+        }
+        let mut moves = before.map(|state| state.moves.clone()).unwrap_or_default();
+        if before.is_some_and(|state| self.came_after_another(state)) {
+            moves.push(self.began.whole_second());
+        }
+        if plan.why == Why::Manual {
+            moves.clear();
+        } else if plan.why.counted() {
+            moves.push(now.whole_second());
+        }
+        let why = plan.why.as_str().to_owned();
+        (State { holder: plan.to.clone(), since: now, from: plan.from.clone(), why, moves }, true)
+    }
+
+    /// Whether another invocation has made the same move at the same time, and recorded it: it counts once.
+    fn is_recorded(&self, state: &State, now: Time) -> bool {
+        let plan = &self.plan;
+        let alike = state.holder == plan.to && plan.why != Why::Manual && self.last_recorded != Some(state.since);
+        let same = state.from == plan.from && self.began.since(state.since) < SETTLING;
+        // Or brought it there from elsewhere, since this one was begun.
+        let since = state.since >= self.began.whole_second();
+        alike && (same || since) && state.since.since(now) < SETTLING
+    }
+
+    /// Whether somebody else's move, which is not on record, had brought it to whom this one took it from: that counts, too.
+    fn came_after_another(&self, state: &State) -> bool {
+        let raced = state.from == self.plan.from && self.began.since(state.since) < SETTLING;
+        let from_another = self.plan.from.as_ref().is_some_and(|from| &state.holder != from);
+        from_another && state.since < self.began.whole_second() && !raced
+    }
+
     /// Why it is given up where EC2 did not show it in time, but `shows` as the holder.
     pub fn never(&self, shows: &str, now: Time) -> String {
         let late = match self.phase {
@@ -274,8 +319,92 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_too_long_before_the_end_tells_nothing_of_it() {
+        let mut moving = moving();
+        let mut look =
+            |number: u64, at_ms: u64| moving.seen(&Holder::Node("i-1".into()), Some(number), Time::from_millis(at_ms));
+        assert!(matches!(look(2, 7_900), Progress::LookAt(_)));
+        // EC2 does not answer, and the last answer is no news.
+        assert!(matches!(look(2, 10_000), Progress::LookAt(_)));
+        assert_eq!(look(3, 13_000), Progress::Never);
+        let text = moving.never("i-1", Time::from_millis(13_000));
+        assert!(text.contains("after 13 s still shows i-1"), "{text}");
+    }
+
+    #[test]
     fn a_third_holder_that_was_an_old_answer_is_forgotten() {
         let told = see(&mut moving(), &[(250, "i-3"), (600, "i-2")]);
         assert_eq!(told.last(), Some(&Progress::Arrived));
+    }
+
+    /// On record: a move to `to` from `from` at that second, and the seconds of moves.
+    fn on_record(to: &str, from: &str, at_s: u64, why: &str, moves: &[u64]) -> State {
+        let second = |s: &u64| Time::from_millis(s * 1_000);
+        let (since, moves) = (second(&at_s), moves.iter().map(second).collect());
+        State { holder: to.into(), since, from: Some(from.into()), why: why.to_owned(), moves }
+    }
+
+    /// A move from i-1 to i-2, begun at 100.5 s, that EC2 shows at 101.7 s: what is then on record, and whether it is written.
+    fn recorded(before: Option<&State>, why: Why) -> (State, bool) {
+        let mut moving = moving();
+        moving.began = Time::from_millis(100_500);
+        moving.plan.why = why;
+        moving.last_recorded = Some(Time::from_millis(95_000));
+        moving.record(before, Time::from_millis(101_700))
+    }
+
+    #[test]
+    fn a_move_is_recorded_with_those_before_it_in_mind() {
+        let ours = |moves: &[u64]| {
+            let since = Time::from_millis(101_700);
+            (State { since, ..on_record("i-2", "i-1", 0, "holder-unhealthy", moves) }, true)
+        };
+        let cases = [
+            // Nothing on record; what brought it to i-1, long ago, just now, or the last that was known when this one was begun.
+            (None, ours(&[101])),
+            (Some(on_record("i-1", "i-3", 20, "failback", &[20])), ours(&[20, 101])),
+            (Some(on_record("i-1", "i-3", 100, "failback", &[100])), ours(&[100, 101])),
+            (Some(on_record("i-2", "i-1", 95, "holder-gone", &[95])), ours(&[95, 101])),
+            // Somebody else, who did not record it, brought it to i-1 in between: from i-2, or from i-3, to which it had come.
+            (Some(on_record("i-2", "i-1", 70, "holder-gone", &[70])), ours(&[70, 100, 101])),
+            (Some(on_record("i-3", "i-2", 99, "holder-gone", &[99])), ours(&[99, 100, 101])),
+            (Some(on_record("i-3", "i-1", 99, "holder-gone", &[99])), ours(&[99, 101])),
+            (Some(on_record("i-3", "i-2", 100, "holder-gone", &[100])), ours(&[100, 101])),
+            // A time to come was not written by us.
+            (Some(on_record("i-2", "i-1", 132, "holder-gone", &[])), ours(&[101])),
+        ];
+        for (before, expected) in cases {
+            assert_eq!(recorded(before.as_ref(), Why::HolderUnhealthy), expected, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn a_move_that_another_invocation_has_recorded_counts_once() {
+        let alike = [
+            // The same move, recorded before this one was even begun, or from elsewhere since.
+            on_record("i-2", "i-1", 71, "holder-unhealthy", &[71]),
+            on_record("i-2", "i-1", 101, "holder-unhealthy", &[101]),
+            on_record("i-2", "i-3", 100, "holder-gone", &[]),
+            on_record("i-2", "i-3", 131, "holder-gone", &[]),
+            // From elsewhere, and by others: that is what it was.
+            on_record("i-2", "i-3", 100, EXTERNAL, &[100]),
+        ];
+        for before in alike {
+            assert_eq!(recorded(Some(&before), Why::HolderUnhealthy), (before.clone(), false), "{before:?}");
+        }
+        let elsewhere_before = on_record("i-2", "i-3", 99, "holder-gone", &[99]);
+        assert!(recorded(Some(&elsewhere_before), Why::HolderUnhealthy).1);
+        let same = on_record("i-2", "i-1", 101, "holder-unhealthy", &[20, 101]);
+        let (state, is_new) = recorded(Some(&same), Why::Manual);
+        assert_eq!((state.why.as_str(), state.moves, is_new), ("manual", vec![], true));
+    }
+
+    #[test]
+    fn who_took_it_for_a_move_by_others_does_not_hide_its_reason() {
+        let hidden = on_record("i-2", "i-1", 101, EXTERNAL, &[20, 101]);
+        for (why, moves) in [(Why::HolderUnhealthy, vec![20, 101]), (Why::HolderDraining, vec![20])] {
+            let told = on_record("i-2", "i-1", 101, why.as_str(), &moves);
+            assert_eq!(recorded(Some(&hidden), why), (told, true));
+        }
     }
 }

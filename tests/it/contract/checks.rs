@@ -227,6 +227,22 @@ fn via_public_waits_until_traffic_follows_a_move() {
     }
 }
 
+/// One sweep waits for that, too; and a node that is asked at its private address is left at once.
+#[test]
+fn a_second_failure_right_after_a_move_is_left_as_soon_as_it_is_certain() {
+    for (policy, left_ms) in [("via=public", 11_000..14_000), ("via=private", 2_000..5_000)] {
+        let mut scene = Scene::seasoned(1, 3);
+        scene.tag_address(0, "policy", policy);
+        scene.pass(1_000);
+        scene.refuse(A);
+        scene.after(1_500, |scene| scene.refuse(B));
+        let told = if policy == "via=public" { scene.sweep() } else { scene.watch(10) };
+        assert_eq!(scene.been(), [Some(B), Some(C)], "{policy}");
+        let moved_ms = scene.moved_after_ms(&told);
+        assert!(left_ms.contains(&moved_ms), "{policy}: {moved_ms} ms");
+    }
+}
+
 /// `via=public`: an old reading aims no probe at an address that the new holder had before the move.
 #[test]
 fn via_public_asks_the_new_holder_at_the_elastic_ip_whatever_is_read() {

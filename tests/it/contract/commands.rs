@@ -339,6 +339,16 @@ fn force_that_comes_no_further_than_the_mode_says_so() {
     assert_eq!((scene.holder(0), scene.address_tag(0, "mode")), ("A".to_owned(), "manual".to_owned()));
 }
 
+/// `move` without `to` is tried once: where EC2 refuses it, no other node is tried.
+#[test]
+fn a_move_that_ec2_refuses_is_not_tried_elsewhere() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.ec2.faults_mut().push(Rule::error("IncorrectInstanceState").on(Api::AssociateAddress));
+    let told = scene.send(&json!({"action": "move", "cluster": "web"}));
+    let sent: Vec<&str> = told.calls.iter().map(String::as_str).filter(|call| call.starts_with("associate")).collect();
+    assert_eq!((sent, told.report.ok), (vec!["associate B: IncorrectInstanceState"], false));
+}
+
 /// `move` of an address on an interface of which nobody may ask what it is is refused, at once.
 #[test]
 fn a_move_off_an_interface_that_may_not_be_read_is_refused() {

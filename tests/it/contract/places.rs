@@ -140,6 +140,43 @@ fn a_place_stays_taken_while_readings_are_old() {
     assert_eq!(moves, ["associate B"]);
 }
 
+/// Two nodes with one private address each, and two addresses that nobody holds.
+fn two_places() -> Scene {
+    let mut scene = Scene::new(1, 2);
+    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
+    scene.world.addresses.push(second);
+    scene.by_hand(1, Some(B));
+    scene.season();
+    scene.by_hand(0, None);
+    scene.by_hand(1, None);
+    scene
+}
+
+/// A place is kept for an address that has just come there, as far as it is known to be there or goes there again by itself.
+#[test]
+fn a_place_is_kept_for_whom_it_was_chosen_and_for_nobody_who_stays_away() {
+    // In manual mode it does not go back there by itself: nothing holds back the other's rescue.
+    let mut scene = two_places();
+    scene.stop_node(A);
+    scene.tag_address(0, "mode", "manual");
+    scene.remember(0, B, None, "no-holder", 5);
+    scene.sweep();
+    assert_eq!((scene.holder(0), scene.holder(1)), ("-".to_owned(), "B".to_owned()));
+    // It may be there, and the reading an old one.
+    let mut scene = two_places();
+    scene.by_hand(0, Some(A));
+    scene.tag_address(0, "mode", "manual");
+    scene.remember(0, B, Some(A), "manual", 5);
+    let told = scene.sweep();
+    assert_eq!((scene.says(&told, 1), scene.holder(1)), ("blocked no-free-private-address".to_owned(), "-".to_owned()));
+    // Another invocation has chosen this place for the second: the first gets another, or none.
+    let mut scene = two_places();
+    scene.stop_node(A);
+    scene.remember(1, B, None, "no-holder", 5);
+    scene.sweep();
+    assert_eq!((scene.holder(0), scene.holder(1)), ("-".to_owned(), "B".to_owned()));
+}
+
 /// A place that an address was refused is free for another.
 #[test]
 fn a_place_that_an_address_was_refused_is_free_for_another() {
@@ -192,7 +229,14 @@ fn another_border_group_is_no_candidate() {
     scene.ends(&told, "stay no-candidate", "A");
     let vetoes = told.address(0).decision.as_ref().map(|decision| decision.vetoes.join("; ")).unwrap_or_default();
     assert!(vetoes.contains("border group"), "{vetoes}");
+    assert!(told.text().contains("none of the nodes that run can take it"), "{}", told.text());
     assert!(!told.calls.iter().any(|call| call.starts_with("associate")), "{:?}", told.calls);
+    let now_ms = scene.epoch_ms();
+    assert!(scene.ec2.stop_instance(&far, now_ms));
+    scene.pass(60_000);
+    let told = scene.sweep();
+    scene.ends(&told, "stay no-candidate", "A");
+    assert!(told.text().contains("no other node of the cluster runs"), "{}", told.text());
 }
 
 /// A node in several clusters has a health tag for each, is judged in each, and serves each from an address of its own.

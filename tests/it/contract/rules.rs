@@ -255,6 +255,21 @@ fn rule_5_the_brake_waits_for_stable_evidence() {
     assert!((30_000..=33_500).contains(&moved_ms), "{moved_ms} ms");
 }
 
+/// Rule 5: the reason names as many moves as there were within the window.
+#[test]
+fn rule_5_it_is_said_how_many_moves_there_were() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "policy", "max_moves=2 window=1h stable=30m");
+    let (a, since) = (scene.node(A), scene.time_in(-60));
+    let moves: Vec<String> = [-7_200, -300, -120, -60].map(|seconds| scene.time_in(seconds)).to_vec();
+    let state = format!("holder={a} since={since} from=none why=failback moves={}", moves.join("/"));
+    scene.tag_address(0, "state", &state);
+    scene.refuse(A);
+    let told = scene.sweep();
+    scene.ends(&told, "blocked max-moves", "A");
+    assert!(told.text().contains("has moved 3 times within 1h"), "{}", told.text());
+}
+
 /// Rule 5: a break in the evidence begins `stable` anew.
 #[test]
 fn rule_5_a_break_in_the_evidence_begins_stable_anew() {

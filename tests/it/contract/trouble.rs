@@ -9,7 +9,7 @@ use eipwatch::core::model::{Answer, CloudError, Seen};
 use eipwatch::core::time::Time;
 use eipwatch::core::watch::{Effect, Ending, Input, Settings, Watch};
 use eipwatch::embedded::ec2::{Api, Check, CheckKind, Id};
-use eipwatch::embedded::faults::{Fault, Rule};
+use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::embedded::seam;
 use eipwatch::sim::world::{Behaviour, START_MS, spot_event, state_event};
 use serde_json::json;
@@ -431,6 +431,53 @@ fn a_look_that_would_come_too_late_is_not_waited_for() {
     }
     let told = scene.sweep();
     assert!(told.took_ms() < 5_000, "{} ms", told.took_ms());
+}
+
+/// A move that waits to be sent again and is no longer to be made is no failure.
+#[test]
+fn a_move_that_is_no_longer_wanted_is_no_failure() {
+    let mut scene = Scene::pair();
+    let epoch_ms = scene.epoch_ms();
+    let throttled = Rule::error("RequestLimitExceeded").on(Api::AssociateAddress);
+    scene.ec2.faults_mut().push(throttled.between(epoch_ms, epoch_ms + 8_000));
+    scene.refuse(A);
+    scene.after(3_000, |scene| scene.serve(A));
+    let told = scene.watch(20);
+    let moves: Vec<bool> = told.address(0).moves.iter().map(|made| made.ok).collect();
+    assert_eq!(
+        (moves, told.report.ok, scene.holder(0)),
+        (vec![false], true, "A".to_owned()),
+        "{:?}",
+        told.report.error
+    );
+}
+
+/// Rule 10: while a call is to be sent again, an old answer that shows its target, which held the address until moments ago, is no success.
+#[test]
+fn rule_10_an_old_answer_is_no_success_of_a_call_that_failed() {
+    let mut met = 0;
+    for from_ms in (100..3_000).step_by(50) {
+        let mut scene = Scene::pair();
+        scene.pass(10_000);
+        scene.by_hand(0, Some(B));
+        scene.remember(0, B, Some(A), "holder-unhealthy", 0);
+        scene.pass(3_000);
+        let epoch_ms = scene.epoch_ms();
+        let lost = Rule::new(Fault::LostRequest).on(Api::AssociateAddress).between(epoch_ms, epoch_ms + 2_000);
+        let old = Fault::Stale { what: Shown::Associations, up_to_ms: 8_000 };
+        let old = Rule::new(old).on(Api::DescribeAddresses).between(epoch_ms + from_ms, epoch_ms + from_ms + 250);
+        scene.ec2.faults_mut().extend([lost, old]);
+        scene.stop_node(B);
+        let told = scene.sweep();
+        assert_eq!(scene.holder(0), "A", "{from_ms}");
+        let sent = told.calls.iter().filter(|call| call.starts_with("associate")).count();
+        let took_ms = told.address(0).moves.iter().map(|made| made.took_ms).max().unwrap_or_default();
+        met += usize::from(sent > 1 && took_ms > 250);
+        assert!(told.address(0).moves.iter().all(|made| made.ok), "{from_ms}: {:?}", told.address(0).moves);
+        let moved = scene.moved_after_ms(&told);
+        assert!(moved <= told.took_ms(), "{from_ms}");
+    }
+    assert!(met > 0);
 }
 
 /// An address that was released meanwhile is reported with AWS's code; the others go on.

@@ -22,7 +22,7 @@ const WINDOW_MS: u64 = 60_000;
 const SAME_MOVE_MS: u64 = 2_500;
 
 /// Every rule that is judged.
-pub const RULES: [&str; 23] = [
+pub const RULES: [&str; 24] = [
     "acts on a stale read",
     "claims what it did not do",
     "counts more moves than there were",
@@ -42,6 +42,7 @@ pub const RULES: [&str; 23] = [
     "remembers another holder",
     "remembers what never was",
     "restless",
+    "retries after a third holder",
     "sends again blindly",
     "sends twice at once",
     "to no candidate",
@@ -81,6 +82,7 @@ struct Streak {
     passed: bool,
     judged_ms: Option<u64>,
     failing_ms: Option<u64>,
+    passing_ms: Option<u64>,
 }
 
 /// A call to move the address.
@@ -184,6 +186,7 @@ impl Seen {
             streak.passes += 1;
             streak.fails = 0;
             streak.failing_ms = None;
+            streak.passing_ms.get_or_insert(started_ms);
             streak.passed = true;
             if streak.passes >= policy.rise {
                 streak.up = Some(true);
@@ -191,6 +194,7 @@ impl Seen {
         } else {
             streak.fails += 1;
             streak.passes = 0;
+            streak.passing_ms = None;
             streak.failing_ms.get_or_insert(started_ms);
             if streak.fails >= policy.fall {
                 streak.up = Some(false);
@@ -271,10 +275,20 @@ impl Seen {
 
     /// Since when a node has failed: as this watch saw it, or as its health tag remembers it.
     fn failing_ms(&self, node: &Id) -> Option<u64> {
-        let health = self.tag(node, "eipwatch:health").filter(|text| text.starts_with("verdict=unhealthy"));
-        let since_ms = health.and_then(|text| time_ms(text.split(' ').find_map(|word| word.strip_prefix("since="))?));
         let own_ms = self.streaks.get(node).and_then(|streak| streak.failing_ms);
-        own_ms.into_iter().chain(since_ms).min()
+        own_ms.into_iter().chain(self.recorded_ms(node, "verdict=unhealthy ")).min()
+    }
+
+    /// Since when a node has passed, in the same way.
+    fn passing_ms(&self, node: &Id) -> Option<u64> {
+        let own_ms = self.streaks.get(node).and_then(|streak| streak.passing_ms);
+        own_ms.into_iter().chain(self.recorded_ms(node, "verdict=healthy ")).min()
+    }
+
+    /// Since when a node's health tag says so.
+    fn recorded_ms(&self, node: &Id, verdict: &str) -> Option<u64> {
+        let health = self.tag(node, "eipwatch:health").filter(|text| text.starts_with(verdict))?;
+        time_ms(health.split(' ').find_map(|word| word.strip_prefix("since="))?)
     }
 
     /// The node that has this interface, as far as it was shown.
@@ -345,6 +359,11 @@ impl Seen {
         };
         if believed.as_ref() == Some(target) && shown.as_ref() != Some(target) {
             broken.push("acts on a stale read");
+        }
+        // A command moves it from where it was then: once a third holds it, it is at its end. A watch decides anew instead.
+        let third = |sent: &Sent| believed.is_some() && believed != sent.from && believed.as_ref() != Some(&sent.to);
+        if self.told.command.is_some() && self.sent.as_ref().is_some_and(third) {
+            broken.push("retries after a third holder");
         }
         let left =
             |at_ms: u64, from: Option<&str>| now_ms.saturating_sub(at_ms) < SETTLING_MS && from == Some(&**target);
@@ -436,8 +455,9 @@ impl Seen {
         if tagged.is_some_and(|it| matches!(it.why, "external" | "manual")) {
             broken.push("failback undoes others' move");
         }
-        let since_ms = tagged.map_or(own_since_ms, |it| it.since_ms);
-        if now_ms < since_ms + policy.stable_ms {
+        let moved_ms = tagged.map_or(own_since_ms, |it| it.since_ms);
+        let well_ms = self.passing_ms(target).filter(|_| policy.probed).unwrap_or_default();
+        if now_ms < moved_ms.max(well_ms) + policy.stable_ms {
             broken.push("failback too soon");
         }
         Reason::Failback

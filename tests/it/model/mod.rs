@@ -47,7 +47,7 @@ macro_rules! each_met {
     };
 }
 
-fn rules() -> [Property<World>; 23] {
+fn rules() -> [Property<World>; 24] {
     never!(
         "acts on a stale read",
         "claims what it did not do",
@@ -68,6 +68,7 @@ fn rules() -> [Property<World>; 23] {
         "remembers another holder",
         "remembers what never was",
         "restless",
+        "retries after a third holder",
         "sends again blindly",
         "sends twice at once",
         "to no candidate",
