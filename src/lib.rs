@@ -109,7 +109,7 @@
 //! [`core::watch::MAX_TAG_TRIES`], [`core::watch::MAX_RESOURCES`], [`core::watch::VERIFY_FOR`], [`core::watch::ROUND`],
 //! [`core::decide::MAX_FORBIDDEN`], [`core::verdict::MAX_PROBES_PER_CHECK`], [`core::model::MAX_IDS`], [`core::event::MAX_SNS_RECORDS`], [`core::event::MAX_INSTANCES`],
 //! [`core::tags::MAX_MOVES_KEPT`], [`timeline::page::MAX_PAGE_BYTES`], [`probe::MAX_HEAD_BYTES`], [`env::MAX_WATCH_SECONDS`], [`simulate::MAX_POLICIES`], [`simulate::scenario::MAX_DURATION`],
-//! [`replay::read::MAX_RECORDS`], [`replay::read::MAX_LINE_BYTES`], `MAX_PAGES` in `aws/logs.rs`, and `MAX_TRIES` in `core/watch/moving.rs`, `MAX_BISECT_CALLS`,
+//! [`replay::read::MAX_RECORDS`], [`replay::read::MAX_LINE_BYTES`], `MAX_PAGES` in `aws/logs.rs`, and `MAX_TRIES` and `MAX_UNKNOWN` in `core/watch/moving.rs`, `MAX_BISECT_CALLS`,
 //! `MAX_REFUSALS` and `MAX_OPTIONAL_TRIES` in `core/watch/looks.rs`. The values that operators meet are in `docs/reference.md`.
 //!
 //! # How to add …

@@ -8,8 +8,8 @@ use aws_config::{BehaviorVersion, SdkConfig};
 
 use super::signed::{self, Answer};
 
-/// How long the function may take: Lambda's own limit is 15 minutes, one command takes less than one.
-const LIMIT: Duration = Duration::from_secs(120);
+/// How long the function may take: as long as the template lets it, and its start. A command's tag that AWS throttles is tried until then.
+const LIMIT: Duration = Duration::from_secs(190);
 /// How long Lambda may take to tell how the function is set up.
 const CONFIGURATION_LIMIT: Duration = Duration::from_secs(10);
 /// What to do where nobody knows what became of a command.

@@ -652,8 +652,14 @@ impl<'a> Asked<'a> {
         ruling
     }
 
-    /// What lets a move be made that AWS does not allow, where it is for want of a permission.
+    /// What lets a move be made that AWS does not allow, where that is known.
     fn cure(&self, why: &str, plan: &Plan) -> String {
+        if ["InvalidAllocationID.", "InvalidAddress"].iter().any(|code| why.starts_with(code)) {
+            return format!(
+                ". EC2 shows the address and does not know it; no other node was tried. A new one is known within moments, and the next sweep tries again. If it goes on: aws ec2 describe-addresses --allocation-ids {}; it may have been released.",
+                self.address.id
+            );
+        }
         if !["UnauthorizedOperation", "AccessDenied"].iter().any(|code| why.starts_with(code)) {
             return String::new();
         }
@@ -786,9 +792,9 @@ impl<'a> Asked<'a> {
             Ruling { pending: true, reading_wanted: Some(at), ..self.keep(holder, finding, &who, state, &rated) }
         } else if drained {
             self.evict(holder, Why::HolderDraining, format!("{who}, which holds {ip}, is drained"), &rated)
-        } else if let Some(until) = self.takes_effect(finding, state).filter(|until| now < *until) {
+        } else if let Some(until) = self.old_traffic_until(finding, state).filter(|until| now < *until) {
             let text = format!(
-                "{who}, which holds {ip}, is unhealthy ({}), but the address came to it only now, and is probed itself (via=public): traffic follows a move within seconds. If it still fails at {until}, it is left.",
+                "{who}, which holds {ip}, fails its checks ({}), but got the address only now. With via=public it is the address that is probed, and traffic may still go to the holder before. It keeps the address until {until}; if it still fails then, the address moves on by itself to a node that can take it.",
                 finding.why()
             );
             Ruling { pending: true, again_at: Some(until), ..self.stay(Why::Settling, text, &rated) }
@@ -988,7 +994,7 @@ impl<'a> Asked<'a> {
     }
 
     /// Until when probes of the address itself may tell of its last holder.
-    fn takes_effect(&self, finding: &Finding, state: Option<&State>) -> Option<Time> {
+    fn old_traffic_until(&self, finding: &Finding, state: Option<&State>) -> Option<Time> {
         let public = self.question.cluster.policy.via == Via::Public;
         let told_by_probes = finding.verdict == Verdict::Unhealthy && !finding.by_reading;
         self.shown_from(state).filter(|_| public && told_by_probes).map(|at| at + TRAFFIC_FOLLOWS)

@@ -204,7 +204,7 @@ impl Record {
                 super::decide::Kind::Stay => Level::Info,
                 super::decide::Kind::Move | super::decide::Kind::Blocked => Level::Warn,
             },
-            Record::Move { result, .. } if result.ok => Level::Warn,
+            Record::Move { result, .. } if result.ok || result.benign => Level::Warn,
             Record::Move { .. } => Level::Error,
             Record::End { report, .. } => {
                 if report.ok {

@@ -593,7 +593,9 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
         if due || read_at < again {
             let follows = match due {
                 true if again < case.deadline => "a second look follows",
-                true => "a second look would come too late for this invocation",
+                true => {
+                    "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often"
+                }
                 false => "EC2 does not show the node any more",
             };
             let text = format!("number {} of {}: {follows}", beat.seq, beat.at);

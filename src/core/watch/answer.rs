@@ -284,6 +284,19 @@ impl Watch {
                 }
             })
             .collect();
+        for (id, moves) in &watched.moves {
+            if watched.cluster.addresses.iter().any(|address| address.id == *id) {
+                continue;
+            }
+            for made in moves {
+                let what = if made.ok { "was moved" } else { "was NOT moved" };
+                let error = made.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
+                problems.push(format!(
+                    "{id} {what} to {}{error}, and its tag {}={} was removed meanwhile",
+                    made.to, self.settings.keys.cluster, watched.cluster.name
+                ));
+            }
+        }
         let mut seen = BTreeSet::new();
         problems.retain(|problem| seen.insert(problem.clone()));
         ClusterReport {

@@ -240,8 +240,9 @@ impl Watched {
     /// Whether nothing is waited for: each node has come to a verdict, and every address to a decision. Among many nodes some are always in
     /// doubt: after the watch's time a new doubt of one that holds nothing puts off the end no more.
     fn is_settled(&mut self, over: bool, now: Time) -> bool {
-        let holders: BTreeSet<InstanceId> =
-            self.cluster.addresses.iter().filter_map(|address| self.holder_now(address, now)).collect();
+        let held = self.cluster.addresses.iter().filter_map(|address| self.holder_now(address, now));
+        // An outsider is not looked at.
+        let holders: BTreeSet<InstanceId> = held.filter(|id| self.cluster.nodes.contains_key(id)).collect();
         let mut all = true;
         // One that starts, or of a state that is not known here, is not asked.
         for id in self.cluster.nodes.values().filter(|node| is_probed(node)).map(|node| &node.id) {
@@ -254,7 +255,8 @@ impl Watched {
             self.findings.get(id).is_some_and(|finding| finding.settled && finding.verdict == Verdict::Healthy)
         };
         let stays = |ruling: &Ruling| {
-            ruling.decision.kind == Kind::Stay && ruling.decision.why == Why::Healthy && ruling.reading_wanted.is_none()
+            let decision = ruling.decision.would.as_deref().unwrap_or(&ruling.decision);
+            decision.kind == Kind::Stay && decision.why == Why::Healthy && ruling.reading_wanted.is_none()
         };
         all && self.rulings.iter().all(|ruling| !ruling.pending || over && stays(ruling) && holders.iter().all(well))
     }
@@ -853,15 +855,11 @@ impl Watched {
 
     /// With `via=public`: where nodes are probed whose address an old reading shows on another. It is the new holder's.
     fn believed_public(&self, now: Time) -> BTreeMap<InstanceId, Option<Ipv4Addr>> {
-        let mut at = BTreeMap::new();
-        for address in self.cluster.addresses.iter().filter(|_| self.cluster.policy.via == Via::Public) {
-            let (holder, shown) = (self.holder_now(address, now), address.holder.instance());
-            if holder.as_ref() != shown {
-                at.extend(shown.map(|id| (id.clone(), None)));
-                at.extend(holder.map(|id| (id, Some(address.public_ip))));
-            }
-        }
-        at
+        let addresses = || self.cluster.addresses.iter().filter(|_| self.cluster.policy.via == Via::Public);
+        let held_by = |id: &InstanceId| addresses().find(|address| self.holder_now(address, now).as_ref() == Some(id));
+        let parties = addresses().map(|address| [self.holder_now(address, now), address.holder.instance().cloned()]);
+        let differ = parties.filter(|[holder, shown]| holder != shown).flatten().flatten();
+        differ.map(|id| (id.clone(), held_by(&id).map(|address| address.public_ip))).collect()
     }
 
     /// Nodes that could receive an address of the cluster now.

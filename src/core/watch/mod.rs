@@ -155,7 +155,7 @@ pub struct Watch {
 /// What is said of commands that came together with another.
 fn one_command_only(left_out: usize) -> String {
     format!(
-        "{left_out} more commands came in the same event as the first and were NOT carried out: an invocation carries out one; send the others again, each for itself"
+        "an invocation carries out one command: of those that came in one event the first was taken, and {left_out} NOT carried out: send what followed again, each by itself"
     )
 }
 
@@ -477,8 +477,9 @@ impl Watch {
             watched.dirty = true;
             self.timers.insert((now, name));
         }
-        // A cluster whose last tag was removed is no more. A move on its way is seen to its end, and nothing else is done there.
-        self.clusters.retain(|name, watched| named.contains(name) || !watched.moving.is_empty());
+        // A cluster whose last tag was removed is no more. A move on its way is seen to its end, and what was moved is told.
+        self.clusters
+            .retain(|name, watched| named.contains(name) || !watched.moving.is_empty() || !watched.moves.is_empty());
         for (name, watched) in self.clusters.iter_mut().filter(|(name, _)| !named.contains(*name)) {
             // Nothing is decided there any more.
             watched.cluster.nodes.clear();
@@ -522,13 +523,6 @@ impl Watch {
                 && let Some(mut watched) = self.clusters.remove(name)
             {
                 self.progress_moves(&mut watched, now);
-                if watched.moving.is_empty() && watched.cluster.addresses.is_empty() && watched.cluster.nodes.is_empty()
-                {
-                    // Its last tag was removed, and its last move is over.
-                    self.restless.remove(name);
-                    self.wanted.retain(|(_, _, of)| of != name);
-                    continue;
-                }
                 self.clusters.insert(name.clone(), watched);
             }
         }
@@ -683,8 +677,22 @@ impl Watch {
             } else {
                 ""
             };
+            let before =
+                write.error.as_ref().filter(|_| !sent).map_or_else(String::new, |error| format!("{error}; then "));
+            let after = write
+                .error
+                .as_ref()
+                .filter(|_| sent)
+                .map_or_else(String::new, |error| format!(" (the try before: {error})"));
+            // Whoever finds no record of a move takes it for one by others.
+            let recorded = write.of.iter().any(|of| matches!(of, Purpose::State(..)));
+            let moved = if recorded {
+                ". The move that it tells of was made; it may go on record as one by others"
+            } else {
+                ""
+            };
             for resource in &write.resources {
-                let text = format!("{} on {resource} {what} {}", write.key, self.ended_by());
+                let text = format!("{} on {resource} {what} {before}{}{after}{moved}", write.key, self.ended_by());
                 if write.is_ordered() && self.failure.is_none() {
                     self.failure = Some(format!("{}{known}: {text}. Nothing was moved.{next}", self.not_done()));
                 }

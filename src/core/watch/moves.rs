@@ -79,7 +79,11 @@ impl Watch {
         if !moving.may_have_acted {
             // No call of ours can have done that.
             watched.memory.entry(id.clone()).or_default().order = None;
-            let error = format!("others moved it to {} meanwhile", watched.cluster.label(&moving.plan.to));
+            let error = moving.error.clone().unwrap_or_else(|| "it was not sent".to_owned());
+            let to = watched.cluster.label(&moving.plan.to);
+            let error = format!(
+                "{error}; then EC2 showed it on {to} all the same: another invocation or somebody moved it there. Nothing is left to do"
+            );
             self.ended(watched, id, Some(error), true, now);
             return;
         }
@@ -143,13 +147,7 @@ impl Watch {
         let Some(address) = address else {
             // It is of this cluster no longer.
             let who = watched.cluster.holder_text(shown);
-            self.ended(
-                watched,
-                id,
-                Some(format!("it is now held by {who}, and of another cluster or none")),
-                true,
-                now,
-            );
+            self.ended(watched, id, Some(format!("given up; EC2 shows it on {who}")), true, now);
             return;
         };
         let decision = cluster::moved_elsewhere(address.public_ip, &watched.cluster.holder_text(shown));

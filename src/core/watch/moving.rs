@@ -62,6 +62,8 @@ pub struct Moving {
     /// From the first sign to the decision.
     pub detect: Option<Duration>,
     pub tries: u32,
+    /// How often EC2 has said that it does not know the address.
+    pub unknown: u32,
     pub error: Option<String>,
     /// Whether a call may have had its effect: it was not turned down.
     pub may_have_acted: bool,
@@ -95,6 +97,7 @@ impl Moving {
             began: now,
             detect,
             tries: 0,
+            unknown: 0,
             error: None,
             may_have_acted: false,
             phase: Phase::Waiting { not_before: now },
@@ -137,9 +140,10 @@ impl Moving {
             }
             Err(error) => {
                 self.error = Some(error.to_string());
+                self.unknown += u32::from(error.failure == Failure::AddressGone);
                 match error.failure {
                     // An address that EC2 shows and does not know is a new one, and will be known.
-                    Failure::AddressGone if self.tries >= MAX_UNKNOWN => Some(error),
+                    Failure::AddressGone if self.unknown >= MAX_UNKNOWN => Some(error),
                     // Refused at the door: it has had no effect.
                     Failure::Throttled | Failure::AddressGone => {
                         self.phase = Phase::Waiting { not_before: now + backoff(self.tries, BACKOFF_MAX_URGENT) };
@@ -213,7 +217,7 @@ impl Moving {
         if let Some(state) = before.filter(|state| self.is_recorded(state, now)) {
             let mut state = state.clone();
             // It may have been taken for a move by others before it could be recorded.
-            let hidden = self.may_have_acted && state.why == EXTERNAL && state.from == plan.from;
+            let hidden = state.why == EXTERNAL && state.from == plan.from;
             if hidden {
                 let since = state.since;
                 state.moves.retain(|at| plan.why.counted() || *at != since);

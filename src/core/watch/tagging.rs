@@ -25,6 +25,8 @@ pub struct TagWrite {
     pub key: String,
     pub value: String,
     pub tries: u32,
+    /// What the last try brought, where that was an error.
+    pub error: Option<String>,
     /// One for each resource.
     pub of: Vec<Purpose>,
 }
@@ -32,7 +34,7 @@ pub struct TagWrite {
 impl TagWrite {
     /// One that has not been tried.
     pub fn new(resource: String, key: String, value: String, of: Purpose) -> TagWrite {
-        TagWrite { resources: vec![resource], key, value, tries: 0, of: vec![of] }
+        TagWrite { resources: vec![resource], key, value, tries: 0, error: None, of: vec![of] }
     }
 
     /// Whether a command is not carried out without it.
@@ -74,8 +76,8 @@ impl TagWrite {
         let (out, left): (Vec<_>, Vec<_>) = all.partition(|(resource, of): &(String, Purpose)| which(resource, of));
         (self.resources, self.of) = left.into_iter().unzip();
         let (resources, of): (Vec<_>, Vec<_>) = out.into_iter().unzip();
-        let (key, value, tries) = (self.key.clone(), self.value.clone(), self.tries);
-        Some(TagWrite { resources, key, value, tries, of })
+        let (key, value, error) = (self.key.clone(), self.value.clone(), self.error.clone());
+        Some(TagWrite { resources, key, value, tries: self.tries, error, of })
     }
 }
 
@@ -201,6 +203,7 @@ impl Watch {
                 let again = matches!(error.failure, Failure::Throttled | Failure::Transient)
                     && (lasting || write.tries < MAX_TAG_TRIES);
                 if again {
+                    write.error = Some(error.to_string());
                     let at = now + backoff(write.tries, BACKOFF_MAX);
                     self.tags.push((at, write));
                 } else if write.resources.len() > 1 {

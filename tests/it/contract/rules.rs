@@ -781,6 +781,8 @@ fn rule_7_an_interface_that_is_let_go_of_is_rescued_from_in_the_same_watch() {
     });
     let told = scene.watch(55);
     scene.ends(&told, "move holder-gone to A", "A");
+    let moved_ms = scene.moved_after_ms(&told);
+    assert!(moved_ms < 50_000, "{moved_ms} ms");
 }
 
 /// Rule 8: events delivered twice, late and at once move once, and the calls agree on the target.

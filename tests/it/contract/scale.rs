@@ -40,6 +40,17 @@ fn doubts_of_many_nodes_hold_up_no_sweep() {
     assert!(told.took_ms() < 10_000, "{} ms", told.took_ms());
     let told = scene.watch(20);
     assert!(told.took_ms() < 30_000, "{} ms", told.took_ms());
+    // Nor in manual mode, nor where another address is an outsider's.
+    scene.tag_address(0, "mode", "manual");
+    let told = scene.sweep();
+    assert!(told.took_ms() < 10_000, "{} ms", told.took_ms());
+    scene.tag_address(0, "mode", "auto");
+    let outsider = scene.ec2.add_instance(InstanceSpec::default());
+    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
+    let now_ms = scene.epoch_ms();
+    assert!(scene.ec2.move_by_hand(&second, Place::Instance(&outsider), now_ms));
+    let told = scene.sweep();
+    assert!(told.took_ms() < 10_000, "{} ms", told.took_ms());
 }
 
 /// 300 addresses at once at AWS's rates: all move, the rescues first, within the time that the rates allow plus 10 %.
