@@ -837,4 +837,160 @@ mod tests {
         ask(&mut probing, 1, &Answer::Connected);
         assert_eq!(probing.evidence(&policy).text, "connected in 0 ms (1 of 2 passes to rise)");
     }
+
+    /// A node that is judged at 10,000 s, when it has just been read.
+    struct Scene {
+        node: Node,
+        policy: Policy,
+        probes: BTreeMap<Check, Probing>,
+        alarms: BTreeMap<String, Alarm>,
+        told: BTreeMap<String, Option<Time>>,
+    }
+
+    fn ago(ms: u64) -> Time {
+        Time::from_millis(10_000_000 - ms)
+    }
+
+    impl Scene {
+        fn new(checks: &[Check]) -> Scene {
+            let node = Node { checks: checks.into(), ..crate::core::decide::tests::running(1) };
+            let probes = checks.iter().map(|check| {
+                let mut probing = Probing::new(check, None);
+                probing.aim(at(1));
+                (check.clone(), probing)
+            });
+            let probes = probes.collect();
+            Scene { node, policy: Policy::default(), probes, alarms: BTreeMap::new(), told: BTreeMap::new() }
+        }
+
+        /// Beat number 7 of that time, every 5 s.
+        fn beating(at: Time) -> Scene {
+            let mut scene = Scene::new(&[Check::Heartbeat]);
+            let every = Duration::from_secs(5);
+            scene.node.heartbeat = Some(Heartbeat { seq: 7, at, status: BeatStatus::Ok, every, why: None });
+            scene
+        }
+
+        fn case(&self) -> Case<'_> {
+            Case {
+                policy: &self.policy,
+                probes: &self.probes,
+                pulse: None,
+                peers_pulse: None,
+                peers_beat_after: None,
+                read_at: Some(ago(0)),
+                asked_at: Some(ago(0)),
+                alarms: &self.alarms,
+                alarms_told: &self.told,
+                gone_event: None,
+                holder: false,
+                own_checks: true,
+                status_read: true,
+                deadline: ago(0) + Duration::from_secs(60),
+            }
+        }
+
+        fn judge(&self, case: Case<'_>) -> Finding {
+            judge(&self.node, case, ago(0))
+        }
+    }
+
+    #[test]
+    fn an_event_that_says_it_stops_is_believed_for_a_minute() {
+        let scene = Scene::new(&[]);
+        let verdict = |at| {
+            let gone_event = Some((InstanceState::Stopping, at));
+            scene.judge(Case { gone_event, ..scene.case() }).verdict
+        };
+        let minute = Duration::from_secs(60);
+        for (at, expected) in [
+            (ago(59_999), Verdict::Gone),
+            (ago(60_000), Verdict::Healthy),
+            (ago(0) + minute - Duration::from_millis(1), Verdict::Gone),
+            (ago(0) + minute, Verdict::Healthy),
+        ] {
+            assert_eq!(verdict(at), expected, "{at}");
+        }
+    }
+
+    #[test]
+    fn only_one_that_runs_and_answers_in_its_pace_promises_anything() {
+        let other = Check::Probe { scheme: Scheme::Tcp, port: 5061, path: "".into() };
+        let mut scene = Scene::new(&[tcp(), other.clone()]);
+        for probing in scene.probes.values_mut() {
+            probing.start(1, ago(100));
+            probing.answer(1, &Answer::Connected, &Policy::default(), ago(90)).unwrap();
+        }
+        assert!(scene.judge(scene.case()).promising);
+        scene.node.state = Some(InstanceState::Pending);
+        assert!(!scene.judge(scene.case()).promising, "it does not run yet");
+        scene.node.state = Some(InstanceState::Running);
+        let gone_event = Some((InstanceState::Stopping, ago(0)));
+        assert!(!scene.judge(Case { gone_event, ..scene.case() }).promising, "it is about to stop");
+        let slow = scene.probes.get_mut(&other).unwrap();
+        slow.start(2, ago(501));
+        assert!(!scene.judge(scene.case()).promising, "one of two does not answer");
+    }
+
+    #[test]
+    fn a_number_that_follows_was_written_after_the_last_that_showed_the_one_before() {
+        let beat =
+            |seq| Heartbeat { seq, at: ago(0), status: BeatStatus::Ok, every: Duration::from_secs(5), why: None };
+        let first = Pulse::read(None, &beat(7), ago(9_000), ago(8_900));
+        let again = Pulse::read(Some(first), &beat(7), ago(4_000), ago(3_900));
+        let next = Pulse::read(Some(again), &beat(8), ago(1_000), ago(900));
+        assert_eq!((next.advanced, next.after, next.seen), (true, ago(4_000), ago(900)));
+    }
+
+    #[test]
+    fn a_heartbeat_may_take_a_second_more_than_its_interval() {
+        let mut scene = Scene::beating(ago(25_000));
+        if let Some(beat) = &mut scene.node.heartbeat {
+            beat.every = Duration::from_secs(20);
+        }
+        let pulse =
+            |seen| Some(Pulse { seq: 7, seen, advanced: true, first_asked: seen, last_asked: seen, after: seen });
+        assert_eq!(scene.judge(Case { pulse: pulse(ago(20_999)), ..scene.case() }).verdict, Verdict::Healthy);
+        assert_eq!(scene.judge(Case { pulse: pulse(ago(21_000)), ..scene.case() }).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_second_look_is_one_within_the_invocation() {
+        // An hour old: what it says of itself counts for nothing.
+        let scene = Scene::beating(ago(3_600_000));
+        let seen = ago(2_000);
+        let pulse = Some(Pulse { seq: 7, seen, advanced: false, first_asked: seen, last_asked: seen, after: seen });
+        let again = ago(0) + Duration::from_secs(4);
+        for (deadline, look_again, text) in [
+            (again + Duration::from_millis(1), Some(again), "a second look follows"),
+            (again, None, "the next is due after this invocation"),
+        ] {
+            let finding = scene.judge(Case { pulse, deadline, ..scene.case() });
+            assert_eq!((finding.look_again, finding.settled), (look_again, look_again.is_none()));
+            let told = finding.evidence.last().map(|evidence| evidence.text.clone()).unwrap_or_default();
+            assert!(told.contains(text), "{told}");
+        }
+    }
+
+    #[test]
+    fn who_was_the_last_to_beat_condemns_nobody_whose_turn_had_not_come() {
+        let seen = ago(30_000);
+        let pulse = Some(Pulse { seq: 7, seen, advanced: false, first_asked: seen, last_asked: seen, after: seen });
+        // Of this life, by its own time: a peer's must have been written when its next was overdue.
+        let likely = Scene::beating(seen);
+        for (peers_beat_after, verdict) in
+            [(None, Verdict::Unknown), (Some(ago(25_001)), Verdict::Unknown), (Some(ago(25_000)), Verdict::Unhealthy)]
+        {
+            let case = Case { pulse, peers_pulse: Some(ago(0)), peers_beat_after, ..likely.case() };
+            assert_eq!(likely.judge(case).verdict, verdict, "{peers_beat_after:?}");
+        }
+        // Of which life it is is not known: one that advances while it is looked at has to.
+        let unlikely = Scene::beating(ago(3_600_000));
+        for (peers_pulse, verdict) in
+            [(Some(seen), Verdict::Unknown), (Some(seen + Duration::from_millis(1)), Verdict::Unhealthy)]
+        {
+            let case = Case { pulse, peers_pulse, peers_beat_after: None, ..unlikely.case() };
+            assert_eq!(unlikely.judge(case).verdict, verdict, "{peers_pulse:?}");
+        }
+    }
 }

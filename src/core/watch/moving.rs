@@ -411,4 +411,35 @@ mod tests {
             assert_eq!(recorded(Some(&hidden), why), (told, true));
         }
     }
+
+    #[test]
+    fn what_is_thirty_seconds_away_is_another_move() {
+        let ms = Time::from_millis;
+        let mut moving = moving();
+        moving.began = ms(100_500);
+        let recorded = |state: &State| moving.record(Some(state), ms(101_700)).1;
+        let same = on_record("i-2", "i-1", 0, "holder-unhealthy", &[]);
+        assert!(!recorded(&State { since: ms(70_501), ..same.clone() }), "the same move");
+        assert!(recorded(&State { since: ms(70_500), ..same.clone() }), "another, 30 s before");
+        assert!(!recorded(&State { since: ms(131_699), ..same.clone() }), "the same, by a clock that is ahead");
+        assert!(recorded(&State { since: ms(131_700), ..same }), "a time to come was not written by us");
+        // One that was raced for is no move by somebody else.
+        let moves = |at_ms: u64| {
+            let other = State { since: ms(at_ms), ..on_record("i-3", "i-1", 0, "holder-gone", &[]) };
+            moving.record(Some(&other), ms(101_700)).0.moves.len()
+        };
+        assert_eq!((moves(70_501), moves(70_500)), (1, 2));
+    }
+
+    #[test]
+    fn a_call_in_doubt_is_looked_at_for_as_long_as_after_a_call() {
+        let mut moving = moving();
+        // It was there before, so that seeing it there proves nothing.
+        moving.held_before = Some("i-2".into());
+        moving.phase = Phase::Waiting { not_before: Time::from_millis(0) };
+        moving.doubt(5, Time::from_millis(1_000));
+        let holder = Holder::Node("i-2".into());
+        assert!(matches!(moving.seen(&holder, Some(6), Time::from_millis(10_900)), Progress::LookAt(_)));
+        assert_eq!(moving.seen(&holder, Some(7), Time::from_millis(11_000)), Progress::Arrived);
+    }
 }

@@ -257,3 +257,67 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::model::{Address, Tags};
+
+    /// i-1 to i-2 at 100 s, or what is changed of that.
+    fn state() -> State {
+        State {
+            holder: "i-2".into(),
+            since: Time::from_millis(100_000),
+            from: Some("i-1".into()),
+            why: "holder-gone".to_owned(),
+            moves: vec![],
+        }
+    }
+
+    fn write() -> TagWrite {
+        let id = AllocationId::from("eipalloc-1");
+        let purpose = Purpose::State("web".into(), id.clone(), state());
+        TagWrite::new(id.to_string(), "eipwatch:state".to_owned(), state().to_string(), purpose)
+    }
+
+    #[test]
+    fn a_record_that_is_newer_is_not_written_over() {
+        let at = |s: u64| Time::from_millis(s * 1_000);
+        let others = |since| State { holder: "i-3".into(), since: at(since), ..state() };
+        let external = |since| State { why: EXTERNAL.to_owned(), since: at(since), ..state() };
+        for (newest, gives_way) in [
+            (state(), false),
+            (others(99), false),
+            (others(100), true),
+            (others(101), true),
+            // Who saw it before it was on record took it for a move by others; half a minute later it was one.
+            (external(101), false),
+            (external(129), false),
+            (external(130), true),
+            (State { holder: "i-3".into(), ..external(101) }, true),
+            (State { since: at(101), ..state() }, true),
+        ] {
+            let taken_out = write().outdated(&Facts::default(), |_, _| Some(newest.clone()));
+            assert_eq!(taken_out.is_some(), gives_way, "{newest}");
+        }
+    }
+
+    #[test]
+    fn what_is_there_already_is_not_written() {
+        let mut facts = Facts::default();
+        let mut shown = |value: String| {
+            let tags: Tags = [("eipwatch:state".to_owned(), value)].into_iter().collect();
+            let address = Address {
+                id: "eipalloc-1".into(),
+                public_ip: std::net::Ipv4Addr::new(203, 0, 113, 1),
+                border_group: None,
+                association: None,
+                tags,
+            };
+            facts.take_addresses(vec![address], Time::from_millis(0));
+            write().written(&facts).is_some()
+        };
+        assert!(!shown("something else".to_owned()));
+        assert!(shown(state().to_string()));
+    }
+}

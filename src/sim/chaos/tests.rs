@@ -102,7 +102,9 @@ fn at_rest_nothing_is_changed_and_nothing_fails() {
 fn no_rule_is_without_a_test() {
     let rules: BTreeSet<&str> =
         include_str!("../chaos.rs").split("rule: \"").skip(1).filter_map(|text| text.split('"').next()).collect();
-    let tried =
-        ["a reader changes", "fails at rest", "foreign address", "misbehaves", "outlives its deadline", "restless"];
-    assert_eq!(rules, tried.into());
+    let above = include_str!("tests.rs").split("fn no_rule_is_without_a_test").next().unwrap_or_default();
+    assert!(!rules.is_empty());
+    for rule in rules {
+        assert!(above.contains(&format!("\"{rule}\"")), "no test finds {rule:?}");
+    }
 }

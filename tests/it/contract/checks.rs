@@ -254,7 +254,10 @@ fn via_public_asks_the_new_holder_at_the_elastic_ip_whatever_is_read() {
         let epoch_ms = scene.epoch_ms();
         scene.ec2.faults_mut().push(Rule::new(stale).on(Api::DescribeAddresses).between(epoch_ms + 3_000, u64::MAX));
         scene.refuse(A);
-        scene.watch(50);
+        let told = scene.watch(20);
+        // A, asked there, would answer with B's voice; and B nowhere else.
+        assert_eq!((told.node(A).verdict, told.node(B).verdict), (Verdict::Unhealthy, Verdict::Healthy), "{seed}");
+        scene.watch(30);
         assert_eq!(scene.been(), [Some(B)], "{seed}");
     }
 }

@@ -364,6 +364,17 @@ fn sns_around_an_event_is_that_event() {
     scene.ends(&told, "move holder-gone to B", "B");
 }
 
+/// Of several commands in one event the first is carried out; that the others were not is said.
+#[test]
+fn of_several_commands_in_one_event_the_first_is_carried_out() {
+    let mut scene = Scene::pair();
+    let record = |command: Value| json!({"EventSource": "aws:sns", "Sns": {"Message": command.to_string()}});
+    let (pause, resume) = (json!({"action": "pause", "cluster": "web"}), json!({"action": "resume", "cluster": "web"}));
+    let told = scene.send(&json!({"Records": [record(pause), record(resume.clone()), record(resume)]}));
+    assert_eq!(told.address(0).mode, "manual");
+    told.problem("2 NOT carried out");
+}
+
 /// An event arrives before DescribeInstances and tags agree: it counts, under stale reads of all kinds.
 #[test]
 fn an_event_counts_under_stale_reads() {
