@@ -192,8 +192,15 @@ impl Watch {
             Ok(()) => {
                 let believed =
                     if write.is_ordered() { snapshot::ORDERS_BELIEVED } else { snapshot::OWN_WRITES_BELIEVED };
-                for resource in &write.resources {
-                    self.facts.wrote(resource, &write.key, &write.value, believed, now);
+                for (resource, of) in write.resources.iter().zip(&write.of) {
+                    // An answer that is late stands for no more than what it wrote: a newer record is not hidden by it.
+                    let shown = self.facts.tag(resource, &write.key).and_then(|shown| State::parse(shown).ok());
+                    let newer = |state: &State| {
+                        shown.is_some_and(|shown| shown.since > state.since && shown.since.since(now) < SETTLING)
+                    };
+                    if !matches!(of, Purpose::State(.., state) if newer(state)) {
+                        self.facts.wrote(resource, &write.key, &write.value, believed, now);
+                    }
                 }
                 self.settle_tags(&write, true, now);
             }

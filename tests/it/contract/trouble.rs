@@ -435,6 +435,39 @@ fn a_cluster_that_is_no_more_is_not_waited_for_once_its_move_is_over() {
     assert!(lost > 0 && gone > 0, "the tags were never removed while the move was on its way: {lost}, {gone}");
 }
 
+/// Rule 10: the answer to a record that was slow to be written hides no newer one: who has the address back is known.
+#[test]
+fn rule_10_a_late_answer_hides_no_newer_record() {
+    for back_after_ms in (3_400..6_000).step_by(200) {
+        let mut scene = Scene::seasoned(1, 3);
+        scene.tag_node(C, "priority", "900");
+        scene.refuse(C);
+        scene.sweep();
+        scene.pass(30_000);
+        let slow = Fault::Latency { min_ms: 4_500, max_ms: 4_500 };
+        let epoch_ms = scene.epoch_ms();
+        scene.ec2.faults_mut().push(Rule::new(slow).on(Api::CreateTags).between(epoch_ms, epoch_ms + 8_000));
+        scene.refuse(A);
+        // Another invocation, which knows more, brings it back to A; B's failing has that read before the answer comes.
+        scene.after(back_after_ms, |scene| {
+            scene.serve(A);
+            scene.by_hand(0, Some(A));
+            let (a, b, at) = (scene.node(A), scene.node(B), scene.time_in(1));
+            scene.tag_address(0, "state", &format!("holder={a} since={at} from={b} why=holder-unhealthy moves={at}"));
+            scene.serve(C);
+            scene.refuse(B);
+        });
+        let told = scene.watch(45);
+        assert_eq!(
+            scene.been(),
+            [Some(B), Some(A)],
+            "{back_after_ms}: {:?} {:?}",
+            scene.decided(told.handle),
+            told.calls
+        );
+    }
+}
+
 /// A heartbeat that beats once an hour holds up no answer: a second look would come too late.
 #[test]
 fn a_look_that_would_come_too_late_is_not_waited_for() {
