@@ -147,9 +147,9 @@ pub(in crate::core) fn running(number: u8) -> Node {
 }
 
 /// One address of three nodes, held by `i-1`; all is well and has just been read.
-struct Scene {
-    cluster: Cluster,
-    findings: BTreeMap<InstanceId, Finding>,
+pub(in crate::core) struct Scene {
+    pub cluster: Cluster,
+    pub findings: BTreeMap<InstanceId, Finding>,
     since: BTreeMap<InstanceId, Since>,
     memory: AddressMemory,
     facts_from: Time,
@@ -158,7 +158,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Scene {
+    pub fn new() -> Scene {
         let address = ClusterAddress {
             id: "eipalloc-1".into(),
             public_ip: Ipv4Addr::new(203, 0, 113, 1),
@@ -261,7 +261,7 @@ impl Scene {
         decide(question).remove(0)
     }
 
-    fn rule(&self) -> Ruling {
+    pub fn rule(&self) -> Ruling {
         self.rule_while(None)
     }
 

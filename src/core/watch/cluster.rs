@@ -1044,3 +1044,125 @@ fn probe_record(
         ok: judged.ok,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::decide::tests::Scene;
+    use crate::core::model::{InstanceStatus, ScheduledEvent, Scheme, StatusCheck};
+
+    /// All is well, and looked at: the address is on `i-1`, beside `i-2` and `i-3`.
+    fn watched() -> Watched {
+        let scene = Scene::new();
+        let mut watched = Watched::new(scene.cluster.clone());
+        watched.nodes = scene.cluster.nodes.keys().map(|id| (id.clone(), NodeMemory::default())).collect();
+        watched.rulings = vec![scene.rule()];
+        watched.findings = scene.findings;
+        watched
+    }
+
+    fn now() -> Time {
+        Time::from_millis(1_000_000)
+    }
+
+    fn settle(watched: &mut Watched, id: &str, settled: bool) {
+        watched.findings.get_mut(&InstanceId::from(id)).unwrap().settled = settled;
+    }
+
+    #[test]
+    fn a_new_doubt_of_one_that_holds_nothing_puts_off_no_end() {
+        let mut watched = watched();
+        assert!(watched.is_settled(false, now()), "nothing is open");
+        settle(&mut watched, "i-2", false);
+        assert!(!watched.is_settled(true, now()), "it has never been settled since the watch's time was over");
+        settle(&mut watched, "i-2", true);
+        assert!(watched.is_settled(true, now()));
+        for (id, ends) in [("i-2", true), ("i-1", false)] {
+            settle(&mut watched, id, false);
+            assert_eq!(watched.is_settled(true, now()), ends, "{id}");
+            settle(&mut watched, id, true);
+        }
+    }
+
+    #[test]
+    fn what_a_healthy_holder_waits_for_puts_off_no_end() {
+        let mut watched = watched();
+        watched.rulings[0].pending = true;
+        assert!(!watched.is_settled(false, now()), "there is time");
+        assert!(watched.is_settled(true, now()));
+        let ruling = watched.rulings[0].clone();
+        watched.rulings[0].reading_wanted = Some(now());
+        assert!(!watched.is_settled(true, now()), "a reading is waited for");
+        watched.rulings[0] = ruling.clone();
+        watched.rulings[0].decision.why = Why::Settling;
+        assert!(!watched.is_settled(true, now()), "it settles");
+        watched.rulings[0] = ruling.clone();
+        watched.rulings[0].decision.kind = Kind::Blocked;
+        assert!(!watched.is_settled(true, now()), "it is blocked");
+        watched.rulings[0] = ruling;
+        watched.findings.get_mut(&InstanceId::from("i-1")).unwrap().verdict = Verdict::Suspect;
+        assert!(!watched.is_settled(true, now()), "the holder has begun to fail");
+    }
+
+    #[test]
+    fn what_lasts_is_not_judged_anew_at_each_probe() {
+        let mut watched = watched();
+        assert!(watched.is_lasting(now()));
+        let id = InstanceId::from("i-2");
+        let status = |scheduled| InstanceStatus {
+            id: id.clone(),
+            system: StatusCheck::Ok,
+            instance: StatusCheck::Ok,
+            ebs: StatusCheck::Ok,
+            application: StatusCheck::Ok,
+            scheduled,
+        };
+        let event = ScheduledEvent {
+            code: "instance-stop".to_owned(),
+            description: String::new(),
+            not_before: None,
+            not_after: None,
+        };
+        let tell = |watched: &mut Watched, scheduled| {
+            watched.cluster.nodes.get_mut(&id).unwrap().status = Some(Arc::new(status(scheduled)));
+        };
+        tell(&mut watched, vec![event]);
+        assert!(!watched.is_lasting(now()), "what is scheduled begins by itself");
+        tell(&mut watched, vec![]);
+        let memory = watched.nodes.get_mut(&id).unwrap();
+        memory.left_alone_until = Some(now() + Duration::from_millis(1));
+        assert!(!watched.is_lasting(now()), "its tag is written again then");
+        watched.nodes.get_mut(&id).unwrap().left_alone_until = Some(now());
+        assert!(watched.is_lasting(now()));
+        watched.rulings[0].decision.why = Why::Settling;
+        assert!(!watched.is_lasting(now()), "that ends by itself");
+    }
+
+    #[test]
+    fn while_it_is_calm_only_probes_are_looked_at() {
+        let mut watched = watched();
+        (watched.calm, watched.dirty) = (true, false);
+        assert!(watched.only_probes(now()));
+        watched.wake = Some(now() + Duration::from_millis(1));
+        assert!(watched.only_probes(now()));
+        watched.wake = Some(now());
+        assert!(!watched.only_probes(now()), "it is time");
+        watched.wake = None;
+        let check = Check::Probe { scheme: Scheme::Tcp, port: 80, path: "".into() };
+        let mut probing = Probing::new(&check, None);
+        probing.aim(Some(ProbeTarget {
+            scheme: Scheme::Tcp,
+            ip: Ipv4Addr::new(10, 0, 0, 2),
+            port: 80,
+            path: "".into(),
+            host: None,
+            timeout: Duration::from_secs(1),
+        }));
+        probing.start(1, now());
+        watched.nodes.get_mut(&InstanceId::from("i-2")).unwrap().probes.insert(check, probing);
+        assert!(watched.only_probes(now() + Duration::from_millis(999)));
+        assert!(!watched.only_probes(now() + Duration::from_secs(1)), "a probe's time is up");
+    }
+}
