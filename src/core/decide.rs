@@ -654,9 +654,9 @@ impl<'a> Asked<'a> {
 
     /// What lets a move be made that AWS does not allow, where that is known.
     fn cure(&self, why: &str, plan: &Plan) -> String {
-        if ["InvalidAllocationID.", "InvalidAddress"].iter().any(|code| why.starts_with(code)) {
+        if ["InvalidAllocationID.", "InvalidElasticIpID.", "InvalidAddress"].iter().any(|code| why.starts_with(code)) {
             return format!(
-                ". EC2 shows the address and does not know it; no other node was tried. A new one is known within moments, and the next sweep tries again. If it goes on: aws ec2 describe-addresses --allocation-ids {}; it may have been released.",
+                ". DescribeAddresses lists the address and AssociateAddress does not find it; no other node was tried. A new one is found within moments, and the next sweep tries again. If it goes on: aws ec2 describe-addresses --allocation-ids {}; if that does not find it either, it was released and cannot be moved.",
                 self.address.id
             );
         }
@@ -794,7 +794,7 @@ impl<'a> Asked<'a> {
             self.evict(holder, Why::HolderDraining, format!("{who}, which holds {ip}, is drained"), &rated)
         } else if let Some(until) = self.old_traffic_until(finding, state).filter(|until| now < *until) {
             let text = format!(
-                "{who}, which holds {ip}, fails its checks ({}), but got the address only now. With via=public it is the address that is probed, and traffic may still go to the holder before. It keeps the address until {until}; if it still fails then, the address moves on by itself to a node that can take it.",
+                "{who}, which holds {ip}, fails its checks ({}), but got the address only now. With via=public it is the address that is probed, and traffic may still go to the previous holder. It keeps the address until {until}; if it still fails then, the address moves on by itself as from any holder that fails.",
                 finding.why()
             );
             Ruling { pending: true, again_at: Some(until), ..self.stay(Why::Settling, text, &rated) }

@@ -289,11 +289,16 @@ impl Watch {
                 continue;
             }
             for made in moves {
-                let what = if made.ok { "was moved" } else { "was NOT moved" };
+                let what = match made.ok {
+                    true => "was moved",
+                    false if self.in_doubt.contains(id) => "may have been moved",
+                    false if made.benign => "was not moved by this invocation",
+                    false => "was NOT moved",
+                };
                 let error = made.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
                 problems.push(format!(
-                    "{id} {what} to {}{error}, and its tag {}={} was removed meanwhile",
-                    made.to, self.settings.keys.cluster, watched.cluster.name
+                    "{id} {what} to {}{error}, and is no longer in cluster {}: nothing there watches it any more. Where it is: aws ec2 describe-addresses --allocation-ids {id}",
+                    made.to, watched.cluster.name
                 ));
             }
         }

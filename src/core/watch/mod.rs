@@ -677,17 +677,19 @@ impl Watch {
             } else {
                 ""
             };
-            let before =
-                write.error.as_ref().filter(|_| !sent).map_or_else(String::new, |error| format!("{error}; then "));
-            let after = write
-                .error
-                .as_ref()
-                .filter(|_| sent)
-                .map_or_else(String::new, |error| format!(" (the try before: {error})"));
+            let error = write.error.as_ref();
+            let (before, after) = if sent {
+                (String::new(), error.map_or_else(String::new, |error| format!(" (the try before: {error})")))
+            } else {
+                (error.map_or_else(String::new, |error| format!("{error}; then ")), String::new())
+            };
             // Whoever finds no record of a move takes it for one by others.
-            let recorded = write.of.iter().any(|of| matches!(of, Purpose::State(..)));
-            let moved = if recorded {
-                ". The move that it tells of was made; it may go on record as one by others"
+            let own_move = write
+                .of
+                .iter()
+                .any(|of| matches!(of, Purpose::State(.., state) if state.why != crate::core::decide::EXTERNAL));
+            let moved = if own_move {
+                ". The move that it tells of was made; it may go on record as one by others, and then the address does not go back by itself"
             } else {
                 ""
             };

@@ -2,12 +2,15 @@
 //!
 //! Architecture invariant: a tag is written because something was decided or seen, never to find out.
 
+use std::collections::BTreeMap;
+
 use crate::core::decide::{EXTERNAL, SETTLING, remembered};
 use crate::core::model::{Act, AllocationId, CloudError, ClusterName, Failure, InstanceId};
 use crate::core::snapshot::{self, Facts};
 use crate::core::tags::{Health, State};
 use crate::core::time::Time;
 
+use super::cluster::Watched;
 use super::looks::{BACKOFF_MAX, backoff};
 use super::{Doing, Effect, Watch};
 
@@ -57,12 +60,7 @@ impl TagWrite {
         let key = self.key.clone();
         self.take_out(|resource, of| match of {
             Purpose::Health(.., before) => facts.tag(resource, &key) != before.as_ref(),
-            Purpose::State(name, id, state) => newest(name, id).is_some_and(|newest| {
-                let later = newest.since > state.since || newest.since == state.since && newest.holder != state.holder;
-                // Who saw it before it was on record took it for a move by others.
-                let same = newest.why == EXTERNAL && (&newest.holder, &newest.from) == (&state.holder, &state.from);
-                later && !(same && newest.since.since(state.since) < SETTLING)
-            }),
+            Purpose::State(name, id, state) => newest(name, id).is_some_and(|newest| overtakes(&newest, state)),
             Purpose::Command | Purpose::Force(_) => false,
         })
     }
@@ -79,6 +77,28 @@ impl TagWrite {
         let (key, value, error) = (self.key.clone(), self.value.clone(), self.error.clone());
         Some(TagWrite { resources, key, value, tries: self.tries, error, of })
     }
+}
+
+/// Whether what is on record was made after this one.
+fn overtakes(newest: &State, state: &State) -> bool {
+    let later = newest.since > state.since || newest.since == state.since && newest.holder != state.holder;
+    // Who saw it before it was on record took it for a move by others.
+    let same = newest.why == EXTERNAL && (&newest.holder, &newest.from) == (&state.holder, &state.from);
+    later && !(same && newest.since.since(state.since) < SETTLING)
+}
+
+/// The newest that is known of an address, by memory or tag, as a tag would say it.
+fn newest_record(
+    clusters: &BTreeMap<ClusterName, Watched>,
+    name: &ClusterName,
+    id: &AllocationId,
+    now: Time,
+) -> Option<State> {
+    let watched = clusters.get(name)?;
+    let address = watched.cluster.addresses.iter().find(|address| &address.id == id)?;
+    let state = remembered(address, watched.memory.get(id))?;
+    // A time to come was not written by us.
+    (state.since <= now).then(|| State { since: state.since.whole_second(), ..state.clone() })
 }
 
 /// What a tag is written for.
@@ -152,13 +172,7 @@ impl Watch {
             // Written meanwhile: by another invocation, or by a try that was taken to have failed.
             all_written.extend(write.written(&self.facts));
             let clusters = &self.clusters;
-            let newest = |name: &ClusterName, id: &AllocationId| {
-                let watched = clusters.get(name)?;
-                let address = watched.cluster.addresses.iter().find(|address| &address.id == id)?;
-                let state = remembered(address, watched.memory.get(id))?;
-                // A time to come was not written by us.
-                (state.since <= now).then(|| State { since: state.since.whole_second(), ..state.clone() })
-            };
+            let newest = |name: &ClusterName, id: &AllocationId| newest_record(clusters, name, id, now);
             if let Some(dropped) = write.outdated(&self.facts, newest) {
                 for of in &dropped.of {
                     if let Purpose::Health(name, node, ..) = of
@@ -194,11 +208,9 @@ impl Watch {
                     if write.is_ordered() { snapshot::ORDERS_BELIEVED } else { snapshot::OWN_WRITES_BELIEVED };
                 for (resource, of) in write.resources.iter().zip(&write.of) {
                     // An answer that is late stands for no more than what it wrote: a newer record is not hidden by it.
-                    let shown = self.facts.tag(resource, &write.key).and_then(|shown| State::parse(shown).ok());
-                    let newer = |state: &State| {
-                        shown.is_some_and(|shown| shown.since > state.since && shown.since.since(now) < SETTLING)
-                    };
-                    if !matches!(of, Purpose::State(.., state) if newer(state)) {
+                    let late = matches!(of, Purpose::State(name, id, state)
+                        if newest_record(&self.clusters, name, id, now).is_some_and(|newest| overtakes(&newest, state)));
+                    if !late {
                         self.facts.wrote(resource, &write.key, &write.value, believed, now);
                     }
                 }
