@@ -22,6 +22,8 @@ pub const GONE_EVENT_BELIEVED: Duration = Duration::from_secs(60);
 pub const LEAVE_BEFORE_SCHEDULED: Duration = Duration::from_secs(600);
 /// How far a second look at a heartbeat lies behind the first, beyond the agent's own pace.
 pub const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
+/// How long EC2 may show a heartbeat of before: one that nothing else speaks for has stopped only if it still has so much later.
+pub const TAGS_LAG: Duration = Duration::from_secs(5);
 /// The most probes of one check that are on their way at once, whatever the policy says.
 pub const MAX_PROBES_PER_CHECK: usize = 20;
 
@@ -577,7 +579,8 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     // Judged at the moment of the last reading: between readings nothing is known of it.
     let read_at = case.read_at.unwrap_or(now);
     let still = read_at.since(pulse.seen);
-    let deadtime = case.policy.deadtime.max(beat.every + SECOND_LOOK_AFTER);
+    let again = beat.every + SECOND_LOOK_AFTER;
+    let deadtime = case.policy.deadtime.max(again);
     // Nothing to compare with: its own time is taken if it is likely, but stops counting as soon as there is more.
     let likely = node.in_this_life(beat.at) && pulse.seen.since(beat.at).max(beat.at.since(pulse.seen)) <= deadtime;
     if still < deadtime && pulse.advanced {
@@ -586,33 +589,40 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     if still < deadtime && likely {
         return say(Some(true), format!("number {} of {}", beat.seq, beat.at));
     }
-    if !pulse.advanced {
-        let again = pulse.seen + beat.every + SECOND_LOOK_AFTER;
-        // An answer that was asked for since and does not show the node was the second look: a third would tell no more.
-        let due = case.asked_at.unwrap_or(read_at) < again;
-        if due || read_at < again {
-            let follows = match due {
-                true if again < case.deadline => "a second look follows",
-                true => {
-                    "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often"
-                }
-                false => "EC2 does not show the node any more",
-            };
-            let text = format!("number {} of {}: {follows}", beat.seq, beat.at);
-            let look_again = Some(again).filter(|again| due && *again < case.deadline);
-            return Beat { look_again, ..say(None, text) };
+    // What one more reading would tell: none if there is one of then.
+    let look_at = |at: Time, which: &str| {
+        // An answer that was asked for since and does not show the node was that look: another would tell no more.
+        let due = case.asked_at.unwrap_or(read_at) < at;
+        if !due && read_at >= at {
+            return None;
         }
+        let follows = match due {
+            true if at < case.deadline => format!("a {which} look follows"),
+            true => "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often, or give the function more time"
+                .to_owned(),
+            false => "EC2 does not show the node any more".to_owned(),
+        };
+        let text = format!("number {} of {}: {follows}", beat.seq, beat.at);
+        Some(Beat { look_again: Some(at).filter(|at| due && *at < case.deadline), ..say(None, text) })
+    };
+    if !pulse.advanced
+        && let Some(second) = look_at(pulse.seen + again, "second")
+    {
+        return second;
     }
     let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));
     // Where all have stopped at once, the last to have been written says nothing of those whose turn had not come.
     let missed = pulse.first_asked + beat.every;
-    let meanwhile = if pulse.advanced || likely {
+    let told = pulse.advanced || likely;
+    let meanwhile = if told {
         case.peers_beat_after.is_some_and(|after| after >= missed)
     } else {
         case.peers_pulse.is_some_and(|seen| seen > pulse.seen)
     };
     if meanwhile && !has_probes {
-        return say(Some(false), text);
+        // The second look may have shown what was before the first: nothing but these two speaks of the node.
+        let third = if told { None } else { look_at(pulse.seen + deadtime.min(again + TAGS_LAG), "third") };
+        return third.unwrap_or_else(|| say(Some(false), text));
     }
     let problem = Some(if has_probes {
         format!("its heartbeat has {text}; its probes decide")

@@ -220,8 +220,9 @@ struct AddressTruth {
     paused_on_ms: Vec<(u64, u64)>,
     state: Steady<Option<String>>,
     prefer: Steady<Option<String>>,
+    /// But for what took effect late, and what was decided before the last move or order could be seen.
     moves_since_disturbance: u32,
-    /// What took effect late since then, and is none of these.
+    /// What took effect late since then.
     late_since_disturbance: u32,
     /// It sits on an interface that is attached to nothing.
     loose: bool,
@@ -348,6 +349,7 @@ impl Checker {
     }
 
     fn look(&mut self, ec2: &Ec2, views: &[NodeView], now_ms: u64) {
+        let mut ordered = false;
         for view in views {
             let empty = Tags::new();
             let tags = ec2.tags(&view.id).unwrap_or(&empty);
@@ -385,6 +387,8 @@ impl Checker {
                     node.condition.update(view.condition, now_ms);
                     node.running.update(running, now_ms);
                     node.member.update(member, now_ms);
+                    // An operator's order, whoever carries it out, and however late.
+                    ordered |= node.active.value != active;
                     node.active.update(active, now_ms);
                     node.announced.update(announced, now_ms);
                     node.scheduled.update(view.scheduled, now_ms);
@@ -417,6 +421,9 @@ impl Checker {
                     self.nodes.insert(view.id.clone(), node);
                 }
             }
+        }
+        if ordered {
+            self.disturbed(now_ms);
         }
         let of_the_cluster = |id: &&Id| {
             ec2.tags(id).is_some_and(|tags| tags.get("eipwatch:cluster").is_some_and(|name| *name == self.name))
@@ -515,22 +522,28 @@ impl Checker {
         let bounds = self.bounds;
         let slack_ms = bounds.slack_ms;
         let role = self.roles.get(&caller).copied().unwrap_or(Role::Auto);
+        let to = placed.association.as_ref().and_then(|at| at.instance.clone()).unwrap_or_default();
+        let recent = |since_ms: u64| now_ms.saturating_sub(since_ms) <= slack_ms;
+        let ordered_off = self.nodes.get(&to).is_some_and(|node| !node.active.value && recent(node.active.since_ms));
         // Another cluster's has another judge.
         let Some(address) = self.addresses.get_mut(&placed.allocation) else { return };
         self.moves += 1;
         // What was on its way before, or has its effect after its caller gave up on it, is nobody's decision of now.
         let late = sent_ms <= self.disturbed_ms || now_ms > sent_ms + moment.ec2.settings.timeout_ms;
-        address.moves_since_disturbance += u32::from(!late);
+        // EC2 moves whatever it is told to: who sent its call before the last move took effect cannot have known of that,
+        // nor of an order that was carried out moments ago who moves it to that very node.
+        let unseen = sent_ms < address.came_ms;
+        let blind =
+            matches!(address.cause, Cause::Call { caller: before, .. } if before != caller) && (unseen || ordered_off);
+        address.moves_since_disturbance += u32::from(!late && !blind);
         address.late_since_disturbance += u32::from(late);
         let moves = address.moves_since_disturbance;
         let address = address.clone();
-        let to = placed.association.as_ref().and_then(|at| at.instance.clone()).unwrap_or_default();
         let from = address.association.as_ref().and_then(|at| at.instance.clone());
         let who =
             format!("caller {caller} moved {} from {} to {to}", placed.allocation, from.as_deref().unwrap_or("-"));
         let holder = from.as_ref().and_then(|id| self.nodes.get(id)).cloned();
         let target = self.nodes.get(&to).cloned();
-        let recent = |since_ms: u64| now_ms.saturating_sub(since_ms) <= slack_ms;
 
         // An old answer may show a pause that is over, and was made longer before that.
         let seems_over = |(until_ms, changed_ms): &(u64, u64)| *until_ms <= now_ms && recent(*changed_ms);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::embedded::ec2::{InstanceSpec, Place, tags};
+use crate::embedded::ec2::{InstanceSpec, Place, Plan, Request, tags};
 
 /// When the judge begins: everything that was built before is old.
 const BEGIN_MS: u64 = 10_000_000;
@@ -103,9 +103,19 @@ impl Court {
 
     /// A call moves the address to a node's first place.
     fn moves(&mut self, caller: u32, to: &Id) {
+        let call = self.sends(caller, to);
+        self.takes_effect(&call);
+    }
+
+    /// Such a call is on its way.
+    fn sends(&mut self, caller: u32, to: &Id) -> (Plan, Request) {
         let nic = self.ec2.interfaces_of(to).next().unwrap().clone();
         let request = associate(&self.address, &nic.id, nic.private_ips[0]);
-        self.ec2.call(caller, &request, self.now_ms).unwrap();
+        (self.ec2.plan(caller, &request, self.now_ms), request)
+    }
+
+    fn takes_effect(&mut self, (plan, request): &(Plan, Request)) {
+        self.ec2.run(plan, request, self.now_ms).unwrap();
         self.look();
     }
 
@@ -359,6 +369,72 @@ const CASES: &[(&str, Deed, Deed)] = &[
             it.moves(ONE, &it.b.clone());
             it.moves(OTHER, &it.c.clone());
             it.moves(ONE, &it.b.clone());
+        },
+    ),
+    (
+        // And whatever was sent before the last took effect.
+        "too many moves",
+        |it| {
+            it.a_is_bad();
+            it.moves(ONE, &it.b.clone());
+            let sent_before = it.sends(ONE, &it.b.clone());
+            it.wait(1);
+            it.moves(OTHER, &it.c.clone());
+            it.takes_effect(&sent_before);
+        },
+        |it| {
+            it.a_is_bad();
+            it.moves(ONE, &it.b.clone());
+            it.wait(1);
+            it.moves(OTHER, &it.c.clone());
+            let sent_after = it.sends(ONE, &it.b.clone());
+            it.takes_effect(&sent_after);
+        },
+    ),
+    (
+        // An operator's order is another matter.
+        "too many moves",
+        |it| {
+            it.a_is_bad();
+            it.moves(ONE, &it.b.clone());
+            it.moves(OTHER, &it.c.clone());
+            it.tag(&it.c.clone(), "eipwatch:mode", "drain");
+            it.look();
+            it.wait(1);
+            it.moves(ONE, &it.b.clone());
+        },
+        |it| {
+            it.a_is_bad();
+            it.moves(ONE, &it.b.clone());
+            it.moves(OTHER, &it.c.clone());
+            it.tag(&it.c.clone(), "eipwatch:priority", "5");
+            it.look();
+            it.wait(1);
+            it.moves(ONE, &it.b.clone());
+        },
+    ),
+    (
+        // Of which the other knew, and this one not yet.
+        "too many moves",
+        |it| {
+            it.a_is_bad();
+            it.tag(&it.b.clone(), "eipwatch:mode", "drain");
+            it.look();
+            it.wait(1);
+            it.moves(ONE, &it.c.clone());
+            it.moves(OTHER, &it.b.clone());
+            it.moves(ONE, &it.c.clone());
+        },
+        |it| {
+            it.a_is_bad();
+            it.tag(&it.b.clone(), "eipwatch:mode", "drain");
+            it.look();
+            it.wait(1);
+            it.moves(ONE, &it.c.clone());
+            it.moves(OTHER, &it.b.clone());
+            it.moves(ONE, &it.c.clone());
+            it.moves(OTHER, &it.b.clone());
+            it.moves(ONE, &it.c.clone());
         },
     ),
     (

@@ -449,6 +449,32 @@ fn heartbeat_without_memory_takes_a_second_look() {
     scene.ends(&told, "move holder-unhealthy to B", "B");
 }
 
+/// And after a third where nothing but two looks speaks of the node: EC2 may show a heartbeat of before for seconds.
+#[test]
+fn heartbeat_without_memory_takes_a_third_look() {
+    // When EC2 shows A's next, and when the address leaves it; `deadtime` may be over before a third look is due.
+    for (policy, shown_ms, moved_ms) in [
+        ("deadtime=20s", Some(10_900), None),
+        ("deadtime=20s", None, Some(11_000)),
+        ("deadtime=8s", Some(7_900), None),
+        ("deadtime=8s", None, Some(8_000)),
+        ("deadtime=3s", None, Some(6_000)),
+    ] {
+        let mut scene = Scene::beating(2, "heartbeat");
+        scene.tag_address(0, "policy", policy);
+        scene.agent(A).alive = false;
+        scene.untag_node(A, "health");
+        scene.beat(A, 900, "ok", -300);
+        if let Some(shown_ms) = shown_ms {
+            scene.after(shown_ms, |scene| scene.beat(A, 901, "ok", -300));
+        }
+        let told = scene.sweep();
+        let moves = scene.world.moves(&scene.address(0));
+        let left_ms = moves.first().map(|(at_ms, _)| at_ms - told.began_ms);
+        assert_eq!(left_ms, moved_ms, "{policy}, {shown_ms:?}: {}", told.text());
+    }
+}
+
 /// `heartbeat`: a node's clock proves nothing: skewed clocks, far in the past or the future, fail nobody.
 #[test]
 fn heartbeat_of_a_skewed_clock_fails_nobody() {
