@@ -731,9 +731,11 @@ impl Checker {
             } else if by_others && remembered {
                 self.object(now_ms, "failback undoes others' move", who.clone());
             } else if now_ms.saturating_sub(address.came_ms) + slack_ms < bounds.stable_ms
-                && (matches!(address.cause, Cause::Call { .. }) || address.state.since_ms >= address.came_ms)
+                && (matches!(address.cause, Cause::Call { caller: by, .. } if by == caller || address.state.value.is_some())
+                    || address.state.since_ms >= address.came_ms)
             {
-                // What came by others and is on no record may have come long ago, for all that a watch can know.
+                // What came by others and is on no record may have come long ago, for all that a watch can know; what a watch moved that
+                // died before it could write its first record, too.
                 self.object(now_ms, "failback too soon", who.clone());
             }
         }

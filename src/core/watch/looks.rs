@@ -755,3 +755,177 @@ fn optional(
     }
     Outcome::Facts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::decide::tests::running;
+    use crate::core::model::InstanceState;
+
+    /// The reads of a watch, and what they have shown.
+    struct Desk {
+        looks: Looks,
+        facts: Facts,
+        keys: Keys,
+        last_id: u64,
+    }
+
+    impl Desk {
+        /// After the first readings, which showed nothing.
+        fn new() -> Desk {
+            let (looks, keys) = (Looks::new(at(0), true), Keys::new("eipwatch:"));
+            let mut desk = Desk { looks, facts: Facts::default(), keys, last_id: 0 };
+            desk.read(0);
+            desk
+        }
+
+        fn ask(&mut self, ms: u64) -> Vec<(u64, Look)> {
+            let last_id = &mut self.last_id;
+            let mut new_id = || {
+                *last_id += 1;
+                *last_id
+            };
+            self.looks.ask(at(ms), &self.facts, &self.keys, &mut new_id)
+        }
+
+        /// Takes in an answer; the call that follows at once.
+        fn answer(&mut self, id: u64, answer: Result<Seen, CloudError>, ms: u64) -> Option<u64> {
+            let last_id = &mut self.last_id;
+            let mut new_id = || {
+                *last_id += 1;
+                *last_id
+            };
+            let (_, next) = self.looks.take(id, answer, &mut self.facts, &self.keys, at(ms), &mut new_id);
+            next.map(|(id, _)| id)
+        }
+
+        /// All that is due is asked for, and answered by nothing.
+        fn read(&mut self, ms: u64) {
+            for (id, look) in self.ask(ms) {
+                let nothing = match look {
+                    Look::Addresses => Seen::Addresses(vec![]),
+                    Look::Status(_) => Seen::Status(vec![]),
+                    _ => Seen::Instances(vec![]),
+                };
+                self.answer(id, Ok(nothing), ms);
+            }
+        }
+
+        fn want_strays(&mut self, names: &[&str], ms: u64) {
+            self.looks.want_strays(names.iter().map(|name| InstanceId::from(*name)).collect(), at(ms));
+        }
+
+        /// The call that names holders without their tag, and whom it names.
+        fn strays(&mut self, ms: u64) -> Option<(u64, Vec<String>)> {
+            self.ask(ms).into_iter().find_map(|(id, look)| match look {
+                Look::InstancesById(ids) => Some((id, ids.iter().map(ToString::to_string).collect())),
+                _ => None,
+            })
+        }
+    }
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    fn failed() -> Result<Seen, CloudError> {
+        Err(CloudError::from_code("InternalError", "down", true))
+    }
+
+    fn shown(number: u8, state: InstanceState) -> Result<Seen, CloudError> {
+        let instance = Instance { state, ..Instance::clone(&running(number).interfaces) };
+        Ok(Seen::Instances(vec![instance]))
+    }
+
+    #[test]
+    fn whom_nobody_names_any_more_is_not_asked_for() {
+        let mut desk = Desk::new();
+        desk.want_strays(&["i-1"], 0);
+        let (id, _) = desk.strays(0).unwrap();
+        desk.answer(id, failed(), 0);
+        desk.want_strays(&[], 100);
+        desk.want_strays(&["i-2"], 100);
+        assert_eq!(desk.strays(200).unwrap().1, ["i-2"], "what was left of the round before");
+        // While the answer is on its way it is the answer for whoever names it again.
+        let mut desk = Desk::new();
+        desk.want_strays(&["i-1"], 0);
+        let (id, _) = desk.strays(0).unwrap();
+        desk.want_strays(&[], 0);
+        desk.want_strays(&["i-1"], 0);
+        desk.answer(id, shown(1, InstanceState::Running), 0);
+        assert_eq!(desk.strays(0), None);
+    }
+
+    #[test]
+    fn more_than_a_call_can_name_are_all_asked_for_in_each_round() {
+        let mut desk = Desk::new();
+        let all: Vec<String> = (0..MAX_IDS + 30).map(|n| format!("i-{n:03}")).collect();
+        let names: Vec<&str> = all.iter().map(String::as_str).collect();
+        desk.want_strays(&names, 0);
+        for round_ms in [0, 5_000, 10_000] {
+            let mut asked = Vec::new();
+            while let Some((id, part)) = desk.strays(round_ms) {
+                asked.extend(part);
+                desk.answer(id, Ok(Seen::Instances(vec![])), round_ms);
+            }
+            asked.sort();
+            assert_eq!(asked, all, "{round_ms}");
+            desk.read(round_ms + 5_000);
+        }
+        // Nor is one left out that comes up in the moment of the call.
+        let mut desk = Desk::new();
+        desk.want_strays(&["i-1"], 0);
+        let (id, _) = desk.strays(0).unwrap();
+        desk.want_strays(&["i-1", "i-2"], 0);
+        desk.answer(id, shown(1, InstanceState::Running), 0);
+        assert_eq!(desk.strays(0).unwrap().1, ["i-1", "i-2"]);
+    }
+
+    #[test]
+    fn a_call_that_fails_is_made_again_before_it_is_taken_apart() {
+        let mut desk = Desk::new();
+        desk.want_strays(&["i-1", "i-2"], 0);
+        for ms in [0, 200, 600] {
+            let (id, part) = desk.strays(ms).unwrap();
+            assert_eq!(part, ["i-1", "i-2"], "{ms}");
+            desk.answer(id, failed(), ms);
+        }
+        assert_eq!(desk.strays(1_599), None);
+        for (number, name) in [(2, "i-2"), (1, "i-1")] {
+            let (id, part) = desk.strays(1_600).unwrap();
+            assert_eq!(part, [name]);
+            desk.answer(id, shown(number, InstanceState::Running), 1_600);
+        }
+        assert_eq!(desk.strays(1_600), None);
+    }
+
+    /// A holder may be asked for by id while a search for all nodes goes on: the later answer counts, also where the search had none.
+    #[test]
+    fn a_search_hides_nothing_that_was_read_since() {
+        for found in [true, false] {
+            let mut desk = Desk::new();
+            let mut tags_call = None;
+            for ms in [5_000, 5_200] {
+                let asked = desk.ask(ms);
+                let (id, _) = asked.iter().find(|(_, look)| matches!(look, Look::Instances(_))).unwrap();
+                tags_call = desk.answer(*id, failed(), ms);
+            }
+            let both = ["i-1", "i-2"].map(|id| (InstanceId::from(id), Tags::new()));
+            desk.answer(tags_call.unwrap(), Ok(Seen::InstanceTags(both.into())), 5_300);
+            let (search, both) = desk.strays(5_300).unwrap();
+            assert_eq!(both, ["i-1", "i-2"]);
+            desk.answer(search, failed(), 5_300);
+            desk.want_strays(&["i-1"], 5_300);
+            // The holder's, and the search's two.
+            let calls: Vec<u64> = desk.ask(5_300).into_iter().map(|(id, _)| id).collect();
+            assert_eq!(calls.len(), 3);
+            desk.answer(calls[1], if found { shown(1, InstanceState::Running) } else { failed() }, 5_400);
+            desk.answer(calls[0], shown(1, InstanceState::Stopping), 5_500);
+            desk.answer(calls[2], shown(2, InstanceState::Running), 5_600);
+            assert!(!desk.looks.may_find_nodes(), "it is over");
+            let sighting = &desk.facts.instances[&InstanceId::from("i-1")];
+            let state = sighting.instance.as_ref().map(|instance| instance.state);
+            assert_eq!((sighting.described, state), (true, Some(InstanceState::Stopping)), "found {found}");
+        }
+    }
+}

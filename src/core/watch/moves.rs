@@ -259,8 +259,13 @@ impl Watch {
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         // A pause that is over may have been made longer in its last moments.
         let paused_until = address.and_then(|address| address.mode.until()).filter(|until| *until <= now);
-        // Watches that race for a last resort need not choose alike: who comes later sees where it went.
-        let resort = watched.intended.get(id).filter(|intent| intent.why == Why::LastResort);
+        // Watches that race for a last resort need not choose alike: who comes later sees where it went. Nor do those that race to bring
+        // back what has only just come, and was displaced: of two addresses on one node each would displace the other, again and again.
+        let resort = watched.intended.get(id).filter(|intent| {
+            let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
+            let just_came = state.is_some_and(|state| now.since(state.since) < decide::SETTLING);
+            intent.why == Why::LastResort || intent.why == Why::NoHolder && just_came
+        });
         let read_since = paused_until.max(resort.map(|intent| intent.since));
         read_since.is_none_or(|since| self.looks.addresses.asked.is_some_and(|asked| asked >= since))
     }

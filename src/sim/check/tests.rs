@@ -344,6 +344,26 @@ const CASES: &[(&str, Deed, Deed)] = &[
         },
     ),
     (
+        // By another, that died before it could write it down: only what is on record of it can be known.
+        "failback too soon",
+        |it| {
+            goes_back(it);
+            it.a_is_bad();
+            it.moves(OTHER, &it.c.clone());
+            it.pass(BOUNDS.stable_ms / 2);
+            it.moves(ONE, &it.b.clone());
+        },
+        |it| {
+            goes_back(it);
+            let text = format!("holder={} since=2026-11-22T07:30:00Z from={} why=holder-gone", it.a, it.c);
+            it.tag(&it.address.clone(), "eipwatch:state", &text);
+            it.a_is_bad();
+            it.moves(OTHER, &it.c.clone());
+            it.pass(BOUNDS.stable_ms / 2);
+            it.moves(ONE, &it.b.clone());
+        },
+    ),
+    (
         "ignores the brake",
         |it| {
             one_move_and_bad_again(it);

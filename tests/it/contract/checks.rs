@@ -896,6 +896,20 @@ fn undrain_ends_what_was_announced_before_it() {
     assert_eq!((told.node(B).leaving.as_deref(), told.node(B).candidate), (Some("spot"), false));
 }
 
+/// `undrain` of a node of which nothing was announced is not remembered, though its agent says that it leaves while the sweep goes on.
+#[test]
+fn undrain_that_puts_an_end_to_nothing_is_not_remembered() {
+    let mut scene = Scene::pair();
+    // Its holder is an interface attached to nothing: the sweep goes on for 10 s, and reads the nodes again at its end.
+    scene.loose(0);
+    scene.after(4_000, |scene| scene.beat(B, 7, "leaving", 0));
+    let b = scene.node(B);
+    let told = scene.send(&serde_json::json!({"action": "undrain", "node": &*b}));
+    scene.ends(&told, "move holder-gone to A", "A");
+    let health = scene.node_tag(B, "health");
+    assert!(health.contains(" leaving=agent ") && !health.contains("undrained"), "{health}");
+}
+
 /// A policy that condemns at the first failure does not have the address read all the time.
 #[test]
 fn one_failure_to_fall_reads_no_more_than_three() {

@@ -32,6 +32,37 @@ fn a_dry_sweep_asks_whether_it_may() {
     assert!(!told.report.ok, "{:?}", told.report);
 }
 
+/// `status` and a dry run were to move nothing: where their time is up they have not failed for that.
+#[test]
+fn what_was_to_move_nothing_has_not_failed_when_its_time_is_up() {
+    for order in [json!({"action": "status"}), json!({"action": "sweep", "dry_run": true})] {
+        let mut scene = Scene::pair();
+        scene.world.time_limit_ms = 3_000;
+        let slow = Rule::new(Fault::Latency { min_ms: 4_500, max_ms: 4_500 }).on(Api::DescribeInstanceStatus);
+        scene.ec2.faults_mut().push(slow);
+        scene.stop_node(A);
+        let told = scene.send(&order);
+        scene.ends(&told, "move holder-gone to B", "A");
+        assert_eq!((told.took_ms(), told.report.error), (3_000, None), "{order}");
+    }
+}
+
+/// A `sweep` makes one move after another: what is to go to another node once the first has arrived goes there, too.
+#[test]
+fn a_sweep_goes_on_after_its_first_move() {
+    let mut scene = Scene::seasoned(2, 3);
+    let (c, second) = (scene.node(C), scene.address(1));
+    scene.ec2.faults_mut().extend([
+        Rule::new(Fault::Latency { min_ms: 2_000, max_ms: 2_000 }).on(Api::AssociateAddress).naming(&second),
+        Rule::error("IncorrectInstanceState").on(Api::AssociateAddress).naming(&c),
+    ]);
+    scene.stop_node(A);
+    let told = scene.send(&json!({"action": "sweep"}));
+    let sent: Vec<&str> = told.calls.iter().map(String::as_str).filter(|call| call.starts_with("associate")).collect();
+    assert_eq!(sent, ["associate B", "associate C: IncorrectInstanceState", "associate B"]);
+    assert_eq!((scene.holder(0), scene.holder(1), told.report.error), ("B".to_owned(), "B".to_owned(), None));
+}
+
 /// `move` names its target, works in `manual` mode, and says so of a node that has the address already.
 #[test]
 fn move_goes_where_it_is_told() {
@@ -54,6 +85,22 @@ fn a_dry_move_moves_nothing() {
     let order = json!({"action": "move", "to": &*b, "dry_run": true});
     let told = scene.expect_of(&order, "move manual to B", &["ask B: DryRunOperation"], "A");
     assert!(told.report.ok && told.address(0).moves.is_empty());
+}
+
+/// What a `move` did is not undone by its own invocation, however long that goes on: the next sweep decides anew.
+#[test]
+fn what_a_move_did_is_not_undone_in_the_same_breath() {
+    let mut scene = Scene::pair();
+    // The move is made after 1 s, and the sweep goes on.
+    let slow = Rule::new(Fault::Latency { min_ms: 4_500, max_ms: 4_500 }).on(Api::DescribeInstanceStatus);
+    scene.ec2.faults_mut().push(slow);
+    scene.after(2_000, |scene| scene.refuse(B));
+    let b = scene.node(B);
+    let told = scene.send(&json!({"action": "move", "to": &*b}));
+    scene.ends(&told, "move holder-unhealthy to A", "B");
+    assert_eq!((scene.been(), told.report.error), (vec![Some(B)], None));
+    scene.sweep();
+    assert_eq!(scene.been(), [Some(B), Some(A)]);
 }
 
 /// A `move` whose address ends elsewhere than asked has failed, whoever won: it says where the address is, and by whose doing.
@@ -83,6 +130,22 @@ fn a_move_that_lost_the_race_says_so() {
     let expected =
         format!("web: {ip} was NOT moved to web-2 ({b}), but is held by web-3 ({c}). Another invocation or somebody");
     assert!(!told.report.ok && error.starts_with(&expected), "{error}");
+}
+
+/// A `move` that was made, and then undone by somebody, says both.
+#[test]
+fn a_move_that_is_undone_meanwhile_says_that_it_was_made() {
+    let mut scene = Scene::seasoned(2, 3);
+    // The other address sits on an interface attached to nothing: the sweep goes on for 10 s, and reads again at its end.
+    scene.loose(1);
+    scene.after(3_000, |scene| scene.by_hand(0, Some(C)));
+    let (ip, b, c) = (scene.public_ip(0), scene.node(B), scene.node(C));
+    let told = scene.send(&json!({"action": "move", "address": ip, "to": &*b}));
+    assert_eq!(scene.been(), [Some(B), Some(C)]);
+    let expected = format!(
+        "web: {ip} was moved to web-2 ({b}), but is held by web-3 ({c}). Another invocation or somebody moved it meanwhile. Type it again if it should still be moved."
+    );
+    assert_eq!(told.report.error, Some(expected));
 }
 
 /// A `move` without `to` is away from who held it: who moves it meanwhile has done that, and is not undone.
@@ -142,6 +205,7 @@ fn a_pause_that_was_not_written_in_time_has_failed() {
     let error = told.report.error.as_deref().unwrap_or_default();
     assert!(!told.report.ok && error.starts_with("web was NOT paused, as far as is known: "), "{error}");
     assert!(error.contains("may be written: it had no answer when the invocation's time was up"), "{error}");
+    assert!(error.ends_with(" Nothing was moved."), "nothing else follows from a pause: {error}");
     // With several addresses some may have got it.
     let mut scene = Scene::seasoned(2, 2);
     scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::CreateTags));
@@ -191,6 +255,25 @@ fn a_command_that_loses_sight_of_ec2_says_what_it_did() {
     let ip = scene.public_ip(0);
     let told = error(&mut scene, json!({"action": "move", "address": ip, "to": &*b}));
     assert!(told.contains("The move was made before that."), "{told}");
+}
+
+/// A `move` that was sent when EC2 could not be read any more may have been made: it says so, once, and not that it was not made.
+#[test]
+fn a_move_that_is_lost_sight_of_may_have_been_made() {
+    for code in ["UnauthorizedOperation", "InternalError"] {
+        let mut scene = Scene::pair();
+        scene.world.time_limit_ms = 20_000;
+        let (b, from_ms) = (scene.node(B), scene.epoch_ms() + 1_000);
+        scene.ec2.faults_mut().extend([
+            Rule::new(Fault::Latency { min_ms: 3_000, max_ms: 3_000 }).on(Api::AssociateAddress),
+            Rule::error(code).on(Api::DescribeAddresses).between(from_ms, u64::MAX),
+        ]);
+        let told = scene.send(&json!({"action": "move", "to": &*b}));
+        let error = told.report.error.unwrap_or_default();
+        let expected = ". The move was sent, and may have been made: look before you type it again.";
+        assert!(error.contains(code) && error.ends_with(expected), "{error}");
+        assert_eq!(scene.holder(0), "B", "{code}: it was");
+    }
 }
 
 /// A `move` whose address leaves the cluster meanwhile has not been carried out.
@@ -337,6 +420,42 @@ fn force_that_comes_no_further_than_the_mode_says_so() {
     let error = told.report.error.unwrap_or_default();
     assert!(error.contains("NOT moved") && error.contains("does not fail over by itself"), "{error}");
     assert_eq!((scene.holder(0), scene.address_tag(0, "mode")), ("A".to_owned(), "manual".to_owned()));
+}
+
+/// `force` whose mode tag had no answer in time says what follows if it is written; one that waits to be written again is not.
+#[test]
+fn force_whose_mode_may_be_written_says_what_follows() {
+    let unanswered = Rule::new(Fault::Latency { min_ms: 30_000, max_ms: 30_000 });
+    for (fault, expected) in [
+        (unanswered, " If it is written, the address does not fail over by itself until `eipwatch resume`."),
+        (Rule::error("InternalError"), " Nothing was moved."),
+    ] {
+        let mut scene = Scene::pair();
+        scene.world.time_limit_ms = 10_000;
+        scene.refuse(B);
+        scene.ec2.faults_mut().push(fault.on(Api::CreateTags));
+        let b = scene.node(B);
+        let told = scene.send(&json!({"action": "move", "to": &*b, "force": true}));
+        let error = told.report.error.unwrap_or_default();
+        assert!(error.contains("the invocation's time was up") && error.ends_with(expected), "{error}");
+        scene.unmoved();
+    }
+}
+
+/// Only what `force` itself has set to `manual` is told with a move that failed: not where it had no need to, nor what was so before.
+#[test]
+fn a_mode_that_force_has_not_set_is_not_told_with_a_failed_move() {
+    for (mode, force, manual) in [("auto", true, false), ("manual", false, false), ("auto", true, true)] {
+        let mut scene = Scene::pair();
+        scene.world.settings.manual = manual;
+        scene.tag_address(0, "mode", mode);
+        scene.ec2.faults_mut().push(Rule::error("IncorrectInstanceState").on(Api::AssociateAddress));
+        let b = scene.node(B);
+        let told = scene.send(&json!({"action": "move", "to": &*b, "force": force}));
+        let error = told.report.error.unwrap_or_default();
+        assert!(error.contains("was NOT moved to web-2") && error.contains("IncorrectInstanceState"), "{error}");
+        assert!(!error.contains("does not fail over"), "{mode} {force} {manual}: {error}");
+    }
 }
 
 /// `move` without `to` is tried once: where EC2 refuses it, no other node is tried.

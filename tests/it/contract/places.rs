@@ -140,6 +140,32 @@ fn a_place_stays_taken_while_readings_are_old() {
     assert_eq!(moves, ["associate B"]);
 }
 
+/// And for one of another cluster: what that has on record is not looked at here.
+#[test]
+fn a_place_stays_taken_for_another_clusters_address_while_readings_are_old() {
+    // B has one private address, and is the stand-by of both clusters: of A in `web`, of C in `db`.
+    for stale_after_ms in [3_500, 8_000, 20_000] {
+        let mut scene = Scene::new(1, 3);
+        let second = scene.ec2.add_address(tags([("eipwatch:cluster", "db"), ("eipwatch:check", "http:8080/health")]));
+        scene.world.addresses.push(second);
+        scene.tag_node(B, "cluster", "web db");
+        scene.tag_node(C, "cluster", "db");
+        scene.by_hand(1, Some(C));
+        scene.season();
+        scene.after(2_000, |scene| scene.stop_node(A));
+        let until_ms = scene.epoch_ms() + 27_000;
+        scene.after(stale_after_ms, move |scene| {
+            let stale = Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 25_000 });
+            scene.ec2.faults_mut().push(stale.on(Api::DescribeAddresses).between(0, until_ms));
+            scene.stop_node(C);
+        });
+        let told = scene.watch(26);
+        assert_eq!((scene.holder(0), scene.holder(1)), ("B".to_owned(), "C".to_owned()), "{stale_after_ms}");
+        let moves: Vec<_> = told.calls.iter().filter(|call| call.starts_with("associate")).collect();
+        assert_eq!(moves, ["associate B"], "{stale_after_ms}");
+    }
+}
+
 /// Two nodes with one private address each, and two addresses that nobody holds.
 fn two_places() -> Scene {
     let mut scene = Scene::new(1, 2);

@@ -487,6 +487,21 @@ fn rule_6_the_target_is_read_again_however_fast_it_goes() {
     assert_eq!(scene.says(&told, 0), "blocked no-free-private-address");
 }
 
+/// Rule 6: nor by watches that race to bring back to one node what has just come there: each would displace the other's.
+#[test]
+fn rule_6_what_has_just_come_and_is_shown_nowhere_is_read_once_more() {
+    // Addresses are read at once; what is decided waits for the nodes, and meanwhile another watch brings the second to the first's place.
+    let mut scene = Scene::seasoned(2, 1);
+    scene.by_hand(1, None);
+    scene.remember(1, A, None, "no-holder", 2);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 400, max_ms: 400 }).on(Api::DescribeInstances));
+    scene.after(100, |scene| scene.by_hand(1, Some(A)));
+    let told = scene.sweep();
+    assert_eq!((scene.holder(0), scene.holder(1)), ("A".to_owned(), "A".to_owned()));
+    let moves: Vec<_> = told.calls.iter().filter(|call| call.starts_with("associate")).collect();
+    assert_eq!(moves, ["associate A"], "the first, to the second's place");
+}
+
 /// Rule 6: of two private addresses the free one is taken.
 #[test]
 fn rule_6_a_free_secondary_address_is_used() {
@@ -679,6 +694,19 @@ fn rule_7_a_loose_interface_is_gone_after_ten_seconds() {
     assert_eq!(scene.calls_to(Api::DescribeNetworkInterfaces, &told), [0, 10_000]);
 }
 
+/// Rule 7: after the 10 s the address is read once more beside its interface, and no further time, though nothing is moved by itself.
+#[test]
+fn rule_7_what_sits_on_a_loose_interface_is_read_once_more_too() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "mode", "manual");
+    let nic = scene.loose(0);
+    let told = scene.sweep();
+    scene.ends(&told, "stay manual-mode (move holder-gone to A)", &nic);
+    for api in [Api::DescribeAddresses, Api::DescribeNetworkInterfaces] {
+        assert_eq!(scene.calls_to(api, &told), [0, 10_000], "{api:?}");
+    }
+}
+
 /// Rule 7: an interface that EC2 shows with an address, but does not know, is asked for once a second.
 #[test]
 fn rule_7_an_interface_that_is_not_shown_is_asked_for_at_a_pace_and_left_alone_after_ten_seconds() {
@@ -692,7 +720,24 @@ fn rule_7_an_interface_that_is_not_shown_is_asked_for_at_a_pace_and_left_alone_a
     assert!((10..=21).contains(&asked), "{asked}");
     // What EC2 tells nothing of for 10 s is left alone: no sweep waits for it to its deadline.
     scene.ends(&told, "stay outsider", &nic);
-    assert!((10_000..12_000).contains(&told.took_ms()), "{}", told.took_ms());
+    assert!((10_000..11_000).contains(&told.took_ms()), "{}", told.took_ms());
+}
+
+/// Rule 7: an interface that EC2 knows no more, while it still shows the address on it: both are asked for once a second.
+#[test]
+fn rule_7_an_interface_that_is_shown_no_more_is_asked_for_at_a_pace() {
+    let mut scene = Scene::pair();
+    scene.world.time_limit_ms = 15_000;
+    let (nic, epoch_ms) = (scene.loose(0), scene.epoch_ms());
+    let omitted = Rule::new(Fault::Omit(nic)).on(Api::DescribeNetworkInterfaces);
+    scene.ec2.faults_mut().push(omitted.between(epoch_ms + 2_000, u64::MAX));
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 20, max_ms: 20 }));
+    let told = scene.sweep();
+    for api in [Api::DescribeAddresses, Api::DescribeNetworkInterfaces] {
+        let asked = scene.calls_to(api, &told);
+        let apart = asked.windows(2).all(|two| two[1] - two[0] >= 1_000);
+        assert!(apart && asked.len() >= 5, "{api:?}: {asked:?}");
+    }
 }
 
 /// Rule 12: what an interface is is asked until it is told, where EC2 only does not answer.
@@ -783,6 +828,45 @@ fn rule_7_an_interface_that_is_let_go_of_is_rescued_from_in_the_same_watch() {
     scene.ends(&told, "move holder-gone to A", "A");
     let moved_ms = scene.moved_after_ms(&told);
     assert!(moved_ms < 50_000, "{moved_ms} ms");
+}
+
+/// Rule 7, rule 12: an interface that may not be read is asked for again every 10 s in a watch, in case that changes.
+#[test]
+fn rule_7_an_interface_that_may_be_read_at_last_is_rescued_from_in_the_same_watch() {
+    let mut scene = Scene::pair();
+    scene.loose(0);
+    let denied = Rule::error("UnauthorizedOperation").on(Api::DescribeNetworkInterfaces);
+    let until_ms = scene.epoch_ms() + 15_000;
+    scene.ec2.faults_mut().push(denied.between(0, until_ms));
+    let told = scene.watch(55);
+    scene.ends(&told, "move holder-gone to A", "A");
+    assert_eq!(scene.calls_to(Api::DescribeNetworkInterfaces, &told), [0, 10_000, 20_000, 30_000]);
+    assert!(scene.moved_after_ms(&told) < 31_000, "{} ms", scene.moved_after_ms(&told));
+}
+
+/// Rule 7: an interface that was in use by something else when it was read is read again after 30 s: it may have been let go of.
+#[test]
+fn rule_7_what_was_read_of_an_outsiders_interface_is_believed_for_thirty_seconds() {
+    let mut scene = Scene::pair();
+    let nic = scene.loose(0);
+    let stranger = scene.ec2.add_instance(InstanceSpec::default());
+    scene.pass(10_000);
+    // EC2 looks after 500 ms, and shows it in use; addresses, read before and after that, show it with no instance.
+    let epoch_ms = scene.epoch_ms();
+    let slow = Rule::new(Fault::Latency { min_ms: 1_000, max_ms: 1_000 }).on(Api::DescribeNetworkInterfaces);
+    scene.ec2.faults_mut().push(slow.between(epoch_ms, epoch_ms + 500));
+    let again = nic.clone();
+    scene.after(200, move |scene| {
+        let now_ms = scene.epoch_ms();
+        assert!(scene.ec2.attach_interface(&nic, &stranger, 1, now_ms));
+    });
+    scene.after(1_500, move |scene| scene.world.detach(&again));
+    let told = scene.watch(55);
+    let decided = scene.decided(told.handle);
+    assert!(decided.contains(&"stay outsider".to_owned()), "{decided:?}");
+    scene.ends(&told, "move holder-gone to A", "A");
+    assert_eq!(scene.calls_to(Api::DescribeNetworkInterfaces, &told), [500, 31_000, 41_000]);
+    assert!(scene.moved_after_ms(&told) < 42_000, "{} ms", scene.moved_after_ms(&told));
 }
 
 /// Rule 8: events delivered twice, late and at once move once, and the calls agree on the target.
@@ -1443,19 +1527,23 @@ fn rule_9_a_failback_goes_on_where_status_checks_may_not_be_read() {
     }
 }
 
-/// Rule 9: nor where they may not be read any more.
+/// Rule 9: nor where they, or alarms, may not be read any more.
 #[test]
 fn rule_9_a_failback_goes_on_where_status_checks_may_no_longer_be_read() {
-    let mut scene = Scene::pair();
-    scene.tag_address(0, "policy", "failback=auto stable=0s");
-    scene.tag_node(A, "priority", "200");
-    scene.after(3_000, |scene| {
-        scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::DescribeInstanceStatus));
-        scene.refuse(A);
-    });
-    scene.after(10_000, |scene| scene.serve(A));
-    scene.watch(30);
-    assert_eq!(scene.been(), [Some(B), Some(A)]);
+    for api in [Api::DescribeInstanceStatus, Api::DescribeAlarms] {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "check", "http:8080/health alarm:High.Load");
+        scene.tag_address(0, "policy", "failback=auto stable=0s");
+        scene.tag_node(A, "priority", "200");
+        scene.alarm(AlarmState::Ok, &[B]);
+        scene.after(3_000, move |scene| {
+            scene.ec2.faults_mut().push(Rule::error("UnauthorizedOperation").on(api));
+            scene.refuse(A);
+        });
+        scene.after(10_000, |scene| scene.serve(A));
+        scene.watch(30);
+        assert_eq!(scene.been(), [Some(B), Some(A)], "{api:?}");
+    }
 }
 
 /// Rule 9: a move to the same node as the last, from nobody again, is a move of its own: `stable` counts from it.
@@ -1496,6 +1584,24 @@ fn rule_9_nodes_are_read_again_when_a_failback_is_due() {
         scene.watch(30);
         assert_eq!(scene.been(), if drained { vec![] } else { vec![Some(B)] }, "{policy} {drained}");
     }
+}
+
+/// Rule 9: so are alarms, and the answer is waited for.
+#[test]
+fn rule_9_alarms_are_read_again_when_a_failback_is_due() {
+    let mut scene = Scene::pair();
+    scene.tag_address(0, "check", "http:8080/health alarm:High.Load");
+    scene.tag_address(0, "policy", "failback=auto stable=25s");
+    scene.tag_node(B, "priority", "200");
+    scene.alarm(AlarmState::Ok, &[B]);
+    scene.remember(0, A, Some(B), "holder-unhealthy", 7);
+    let from_ms = scene.epoch_ms() + 1_000;
+    let slow = Rule::new(Fault::Latency { min_ms: 2_000, max_ms: 2_000 }).on(Api::DescribeAlarms);
+    scene.ec2.faults_mut().push(slow.between(from_ms, u64::MAX));
+    // Alarms are read every 20 s; it is due at 18 s, and the answer comes at 20 s.
+    scene.after(16_500, |scene| scene.alarm(AlarmState::Alarm, &[B]));
+    scene.watch(30);
+    scene.unmoved();
 }
 
 /// Rule 9: a failback undoes neither a move by command nor one by others.
@@ -1610,6 +1716,20 @@ fn rule_10_a_sweep_reads_again_while_readings_are_old() {
     assert!(told.took_ms() < 12_000, "{} ms", told.took_ms());
 }
 
+/// Rule 10: while it waits for an old answer to pass a sweep reads addresses once a second.
+#[test]
+fn rule_10_what_may_be_an_old_answer_is_read_again_once_a_second() {
+    let mut scene = Scene::pair();
+    // Moved to B, says the record, 20 s ago; B has stopped since, and EC2 shows A all the time.
+    scene.remember(0, B, Some(A), "holder-unhealthy", 20);
+    scene.stop_node(B);
+    let told = scene.sweep();
+    scene.ends(&told, "stay healthy", "A");
+    let reads = scene.calls_to(Api::DescribeAddresses, &told);
+    assert!(reads.windows(2).all(|two| two[1] - two[0] >= 1_000), "{reads:?}");
+    assert!(reads.starts_with(&[0, 1_000, 2_000, 3_000]), "{reads:?}");
+}
+
 /// Rule 10: success is what EC2 shows: an answer of success without an effect is reported as a failure, after 10 s.
 #[test]
 fn rule_10_success_means_that_ec2_shows_it() {
@@ -1681,6 +1801,50 @@ fn rule_10_a_stale_read_during_a_move_in_doubt_is_no_move_by_others() {
     scene.ends(&told, "move holder-unhealthy to C", "C");
     let decided = scene.decided(told.handle);
     assert!(told.report.ok && !decided.contains(&"stay moved-elsewhere".to_owned()), "{decided:?}");
+}
+
+/// Rule 10: nor is it success where a move waits to be sent again: it was there moments ago.
+#[test]
+fn rule_10_a_stale_read_of_the_target_does_not_end_a_move_that_was_refused() {
+    let mut met = 0;
+    for seed in 0..10 {
+        let mut scene = Scene::of_seed(seed, 2);
+        scene.season();
+        scene.by_hand(0, Some(B));
+        scene.pass(30_000);
+        scene.by_hand(0, Some(A));
+        scene.remember(0, A, Some(B), "manual", 0);
+        scene.stop_node(A);
+        scene.pass(3_000);
+        let now_ms = scene.epoch_ms();
+        scene.ec2.faults_mut().extend([
+            Rule::error("RequestLimitExceeded").on(Api::AssociateAddress).between(now_ms, now_ms + 2_500),
+            Rule::new(Fault::Stale { what: Shown::Associations, up_to_ms: 20_000 })
+                .on(Api::DescribeAddresses)
+                .between(now_ms + 50, now_ms + 2_500),
+        ]);
+        let told = scene.sweep();
+        scene.ends(&told, "move holder-gone to B", "B");
+        met += u32::from(told.calls.contains(&"associate B: RequestLimitExceeded".to_owned()));
+    }
+    assert!(met > 0);
+}
+
+/// And what others have done meanwhile is seen by the reading that shows it: nothing more is looked at for it.
+#[test]
+fn rule_10_a_move_that_others_made_while_it_was_refused_is_seen_at_once() {
+    let mut scene = Scene::pair();
+    scene.stop_node(A);
+    let now_ms = scene.epoch_ms();
+    scene.ec2.faults_mut().extend([
+        Rule::error("RequestLimitExceeded").on(Api::AssociateAddress).between(now_ms, now_ms + 5_000),
+        Rule::new(Fault::Latency { min_ms: 10, max_ms: 10 }).on(Api::DescribeAddresses),
+    ]);
+    scene.after(800, |scene| scene.by_hand(0, Some(B)));
+    let told = scene.sweep();
+    assert_eq!(scene.holder(0), "B");
+    let reads = scene.calls_to(Api::DescribeAddresses, &told);
+    assert!(reads.windows(2).all(|pair| pair[1] - pair[0] > 1_000), "{reads:?}");
 }
 
 /// Rule 11: in a zone's disruption ids come from DescribeTags, those that can be described are used, the others are still probed.

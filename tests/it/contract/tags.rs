@@ -4,6 +4,7 @@ use eipwatch::core::log::Record;
 use eipwatch::core::tags::Verdict;
 use eipwatch::embedded::ec2::{Api, Check, CheckKind, Request, tags};
 use eipwatch::embedded::faults::{Fault, Rule};
+use eipwatch::sim::world::Behaviour;
 use serde_json::json;
 
 use super::{A, B, C, Scene};
@@ -460,6 +461,26 @@ fn health_tags_that_say_the_same_are_one_call() {
         .collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [1, 1, 2, 17, 50, 50], "{:?}", told.calls.len());
+}
+
+/// A health tag that is tried again takes no other along: each is tried six times.
+#[test]
+fn a_health_tag_that_is_tried_again_takes_no_other_along() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.tag_address(0, "policy", "interval=100ms fast=100ms timeout=100ms");
+    let from_ms = scene.epoch_ms() + 10_000;
+    let throttled = Rule::error("RequestLimitExceeded").on(Api::CreateTags);
+    scene.ec2.faults_mut().push(throttled.between(from_ms, u64::MAX));
+    // B falls after 10.4 s, and is written a second time after 10.6 s, when C falls: in the same second, and for the same reason.
+    scene.after(10_050, |scene| scene.service(B, Behaviour::Silent));
+    scene.after(10_250, |scene| scene.service(C, Behaviour::Silent));
+    let told = scene.watch(30);
+    let calls = scene.calls_to(Api::CreateTags, &told);
+    assert_eq!(calls[..3], [10_400, 10_600, 10_600], "{calls:?}");
+    for node in ["B", "C"] {
+        let tried = format!("tag health {node}: RequestLimitExceeded");
+        assert_eq!(told.calls.iter().filter(|call| **call == tried).count(), 6, "{node}: {:?}", told.calls);
+    }
 }
 
 /// At most ten calls that write tags are on their way at once, and all are made.

@@ -8,10 +8,10 @@ use eipwatch::core::log::Record;
 use eipwatch::core::model::{Answer, CloudError, Seen};
 use eipwatch::core::time::Time;
 use eipwatch::core::watch::{Effect, Ending, Input, Settings, Watch};
-use eipwatch::embedded::ec2::{Api, Check, CheckKind, Id};
+use eipwatch::embedded::ec2::{Api, Check, CheckKind, Id, InstanceSpec};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::embedded::seam;
-use eipwatch::sim::world::{Behaviour, START_MS, spot_event, state_event};
+use eipwatch::sim::world::{Behaviour, START_MS, World, spot_event, state_event};
 use serde_json::json;
 
 use super::{A, B, C, Scene};
@@ -658,6 +658,61 @@ fn a_spot_notice_survives_the_death_of_whom_it_was_told() {
         let told = scene.send(&spot);
         assert_eq!((scene.holder(0).as_str(), told.node(A).leaving.as_deref()), ("B", Some("spot")), "after {effects}");
         assert_eq!(scene.world.moves(&scene.address(0)).len(), 1, "after {effects}");
+    }
+}
+
+/// When the watch's time is over each node comes to a verdict once: new doubts of nodes that hold nothing, in turn and without end, put off the
+/// end no more.
+#[test]
+fn doubts_in_turn_put_off_no_end() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.tag_address(0, "policy", "fall=5");
+    // Of 3 s each is in doubt for two: B is not from 20 s and 23 s on, C from 18.5 s and 21.5 s on.
+    for (node, from_ms) in [(B, 10_750), (C, 12_250)] {
+        scene.after(from_ms, move |scene| scene.service(node, Behaviour::Flap { up_ms: 1_000, down_ms: 2_000 }));
+    }
+    let told = scene.watch(20);
+    assert!((21_000..22_000).contains(&told.took_ms()), "{} ms", told.took_ms());
+    scene.ends(&told, "stay healthy", "A");
+}
+
+/// Where more probes are wanted than can be made at once, the cluster that has waited longest is next, however often it was looked at
+/// meanwhile, and however many more another wants.
+#[test]
+fn who_has_waited_longest_for_a_probe_is_next() {
+    let mut scene = Scene { world: World::new(1) };
+    let mut add = |name: &str, nodes: usize, policy: &str| {
+        let nodes: Vec<Id> = (0..nodes).map(|_| scene.add_node_of(name, InstanceSpec::default())).collect();
+        let address = scene.add_address_of(name, &nodes, false);
+        scene.tag(&address, "policy", policy);
+        (nodes, address)
+    };
+    // From 3 s on they have all 600 probes, 20 for each node of the crowd and one for each slow one.
+    let (crowd, _) = add("crowd", 29, "fall=20 fast=50ms timeout=30s");
+    let (slow, _) = add("slow", 20, "fall=1 rise=1 timeout=30s");
+    // They wait from 3.5 s, 6.5 s and 7.5 s on. Nodes are read every 5 s.
+    let (first, first_address) = add("web1", 2, "fall=1");
+    let (hog, _) = add("hog", 3, "fall=1 interval=6s timeout=30s");
+    let (last, last_address) = add("web2", 2, "fall=1 interval=7s");
+    scene.settle();
+    scene.after(1_990, move |scene| {
+        for id in crowd.iter().chain(&slow) {
+            scene.world.service(id, Behaviour::Silent);
+        }
+        // One is free after 12 s, one after 14 s.
+        scene.world.service(&slow[0], Behaviour::Serve { latency_ms: 10_000 });
+        scene.world.service(&slow[1], Behaviour::Serve { latency_ms: 12_000 });
+    });
+    let holders = [first[0].clone(), last[0].clone()];
+    scene.after(3_200, move |scene| {
+        holders.iter().for_each(|id| scene.world.service(id, Behaviour::Refuse));
+        hog.iter().for_each(|id| scene.world.service(id, Behaviour::Silent));
+    });
+    scene.watch(20);
+    assert_eq!(scene.most_probes, 600);
+    for (address, at_ms, to) in [(first_address, 12_000, &first[1]), (last_address, 14_000, &last[1])] {
+        let moved_ms = scene.world.moves(&address).last().map(|(at_ms, _)| *at_ms);
+        assert_eq!((moved_ms, scene.ec2.holder(&address)), (Some(at_ms), Some(to)));
     }
 }
 

@@ -248,7 +248,7 @@ fn whatever_becomes_of_the_holder_and_the_address() {
         ],
         ..PAIR
     };
-    explore(setup, 909);
+    explore(setup, 911);
 }
 
 #[test]
