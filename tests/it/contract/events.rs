@@ -216,12 +216,13 @@ fn a_notice_of_an_earlier_life_announces_nothing() {
 /// Ten minutes after it a notice announces nothing any more, though its node has run all the time.
 #[test]
 fn a_notice_that_is_ten_minutes_late_announces_nothing() {
-    let notices: [(&str, fn(&str, u64) -> Value); 2] = [("spot", spot_event), ("asg", lifecycle_event)];
-    for (kind, notice) in notices {
+    for kind in ["spot", "asg"] {
         for (late_s, believed) in [(599, true), (600, false)] {
             let mut scene = Scene::pair();
             scene.pass(600_000);
-            let told = scene.send(&notice(&scene.node(A), scene.now_ms() - late_s * 1_000));
+            let (a, at_ms) = (scene.node(A), scene.now_ms() - late_s * 1_000);
+            let notice = if kind == "spot" { spot_event(&a, at_ms) } else { lifecycle_event(&a, at_ms) };
+            let told = scene.send(&notice);
             assert_eq!(told.node(A).leaving.as_deref(), believed.then_some(kind), "{late_s} s");
             assert_eq!(scene.holder(0), if believed { "B" } else { "A" }, "{kind} {late_s} s: {}", told.text());
         }
