@@ -97,6 +97,13 @@ impl Court {
         self.ec2.set_tags(id, tags([(key, value)]), self.now_ms);
     }
 
+    /// A tag is edited, and that is seen; then a moment goes by.
+    fn edit(&mut self, id: &Id, key: &str, value: &str) {
+        self.tag(id, key, value);
+        self.look();
+        self.wait(1);
+    }
+
     fn by_hand(&mut self, id: &Id, place: Place<'_>) {
         assert!(self.ec2.move_by_hand(id, place, self.now_ms));
     }
@@ -379,15 +386,9 @@ const CASES: &[(&str, Deed, Deed)] = &[
     (
         // One, and one by racing.
         "too many moves",
+        two_race,
         |it| {
-            it.a_is_bad();
-            it.moves(ONE, &it.b.clone());
-            it.moves(OTHER, &it.c.clone());
-        },
-        |it| {
-            it.a_is_bad();
-            it.moves(ONE, &it.b.clone());
-            it.moves(OTHER, &it.c.clone());
+            two_race(it);
             it.moves(ONE, &it.b.clone());
         },
     ),
@@ -415,44 +416,22 @@ const CASES: &[(&str, Deed, Deed)] = &[
         // An operator's order is another matter.
         "too many moves",
         |it| {
-            it.a_is_bad();
-            it.moves(ONE, &it.b.clone());
-            it.moves(OTHER, &it.c.clone());
-            it.tag(&it.c.clone(), "eipwatch:mode", "drain");
-            it.look();
-            it.wait(1);
+            two_race(it);
+            it.edit(&it.c.clone(), "eipwatch:mode", "drain");
             it.moves(ONE, &it.b.clone());
         },
         |it| {
-            it.a_is_bad();
-            it.moves(ONE, &it.b.clone());
-            it.moves(OTHER, &it.c.clone());
-            it.tag(&it.c.clone(), "eipwatch:priority", "5");
-            it.look();
-            it.wait(1);
+            two_race(it);
+            it.edit(&it.c.clone(), "eipwatch:priority", "5");
             it.moves(ONE, &it.b.clone());
         },
     ),
     (
         // Of which the other knew, and this one not yet.
         "too many moves",
+        one_has_not_heard,
         |it| {
-            it.a_is_bad();
-            it.tag(&it.b.clone(), "eipwatch:mode", "drain");
-            it.look();
-            it.wait(1);
-            it.moves(ONE, &it.c.clone());
-            it.moves(OTHER, &it.b.clone());
-            it.moves(ONE, &it.c.clone());
-        },
-        |it| {
-            it.a_is_bad();
-            it.tag(&it.b.clone(), "eipwatch:mode", "drain");
-            it.look();
-            it.wait(1);
-            it.moves(ONE, &it.c.clone());
-            it.moves(OTHER, &it.b.clone());
-            it.moves(ONE, &it.c.clone());
+            one_has_not_heard(it);
             it.moves(OTHER, &it.b.clone());
             it.moves(ONE, &it.c.clone());
         },
@@ -464,18 +443,14 @@ const CASES: &[(&str, Deed, Deed)] = &[
             let nic = it.ec2.primary_interface(&it.c).unwrap();
             let ip = it.ec2.add_private_ip(&nic, None).unwrap();
             it.by_hand(&it.foreign.clone(), Place::Interface(&nic, ip));
-            it.a_is_bad();
-            it.moves(ONE, &it.b.clone());
-            it.moves(OTHER, &it.c.clone());
+            two_race(it);
             it.moves(ONE, &it.b.clone());
         },
         |it| {
             let nic = it.ec2.primary_interface(&it.c).unwrap();
             let ip = it.ec2.add_private_ip(&nic, None).unwrap();
             it.by_hand(&it.foreign.clone(), Place::Interface(&nic, ip));
-            it.a_is_bad();
-            it.moves(ONE, &it.b.clone());
-            it.moves(OTHER, &it.c.clone());
+            two_race(it);
             it.moves(ONE, &it.b.clone());
             it.moves(OTHER, &it.c.clone());
         },
@@ -630,6 +605,22 @@ fn goes_back(it: &mut Court) {
     it.judge.bounds.max_moves = 5;
     it.tag(&it.b.clone(), "eipwatch:priority", "200");
     it.pass(LONG_MS);
+}
+
+/// Two watches that choose differently.
+fn two_race(it: &mut Court) {
+    it.a_is_bad();
+    it.moves(ONE, &it.b.clone());
+    it.moves(OTHER, &it.c.clone());
+}
+
+/// `b` is drained, and moments later one that does not know it yet moves the address there, from where the other had it and has it again.
+fn one_has_not_heard(it: &mut Court) {
+    it.a_is_bad();
+    it.edit(&it.b.clone(), "eipwatch:mode", "drain");
+    it.moves(ONE, &it.c.clone());
+    it.moves(OTHER, &it.b.clone());
+    it.moves(ONE, &it.c.clone());
 }
 
 /// One move, as many as there may be; then its target fails, which a watch has seen well for long.
