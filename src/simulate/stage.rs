@@ -282,6 +282,18 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Who is down does not beat.
+    fn agent_stops(&mut self, node: &Id, at_ms: u64, until_ms: Option<u64>) {
+        for (at_ms, alive) in [(Some(at_ms), false), (until_ms, true)] {
+            let (Some(at_ms), node) = (at_ms, node.clone()) else { continue };
+            self.world.at(at_ms, move |world| {
+                if let Some(agent) = world.agents.get_mut(&node) {
+                    agent.alive = alive;
+                }
+            });
+        }
+    }
+
     fn befall(&mut self, number: usize, at_ms: u64, until_ms: Option<u64>, what: &What, actor: &Actor) {
         let shared = self.shared.clone();
         let it = actor.clone();
@@ -303,9 +315,13 @@ impl<'a> Stage<'a> {
                 let slow = Behaviour::Serve { latency_ms: *latency_ms };
                 service(self, slow, &format!("Its service takes {}", length(*latency_ms)));
             }
-            What::Zone(_) => service(self, Behaviour::Silent, "It is lost with its zone"),
+            What::Zone(_) => {
+                service(self, Behaviour::Silent, "It is lost with its zone");
+                self.agent_stops(&actor.id, at_ms, until_ms);
+            }
             What::Crash => {
                 service(self, Behaviour::Silent, "The machine crashes");
+                self.agent_stops(&actor.id, at_ms, until_ms);
                 let crashed = until_ms.is_none_or(|until_ms| until_ms > at_ms + IMPAIRED_AFTER_MS);
                 if crashed {
                     let (one, other) = (actor.id.clone(), actor.id.clone());

@@ -78,6 +78,34 @@ fn a_dead_service_is_left_and_fall_2_is_half_a_second_quicker() {
     assert!(incident.title.contains("moved to web-2 (holder-unhealthy), outage"), "{}", incident.title);
 }
 
+/// Its agent has crashed with it, and beats again once it is back.
+#[test]
+fn a_crashed_machine_beats_no_more() {
+    let text = r#"
+title = "A machine crashes"
+text = "Only heartbeats tell of it."
+duration = "4m"
+[[cluster]]
+name = "web"
+check = "heartbeat"
+[[node]]
+name = "web-1"
+agent = "5s"
+[[node]]
+name = "web-2"
+agent = "5s"
+[[fault]]
+at = "56s"
+what = "crash"
+node = "web-1"
+for = "1m"
+"#;
+    let (_, played) = play(text, &[""]);
+    let (moves, needless, outages) = sum(&played[0]);
+    assert_eq!((moves, needless, outages.len()), (1, 0, 1));
+    assert!(outages[0] < 40_000, "{outages:?}");
+}
+
 #[test]
 fn what_the_classics_come_to() {
     for (name, moves, needless, outage_ms) in [
