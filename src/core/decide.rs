@@ -349,7 +349,7 @@ fn may_have_moved(shown: &Holder, state: &State, now: Time) -> bool {
 }
 
 /// When the address was last moved, as far as that is remembered. A time to come was not written by us.
-fn last_move(state: Option<&State>, now: Time) -> Option<Time> {
+pub fn last_move(state: Option<&State>, now: Time) -> Option<Time> {
     state.map(|state| state.since).filter(|since| since.since(now) < SETTLING)
 }
 

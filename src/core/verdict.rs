@@ -364,7 +364,7 @@ pub struct Case<'a> {
     pub own_checks: bool,
     /// Whether status checks were read, or are not waited for any longer.
     pub status_read: bool,
-    /// When the invocation must have ended: a second look that would come later is none.
+    /// When the invocation must have ended: another look that would come later is none.
     pub deadline: Time,
 }
 
@@ -373,7 +373,7 @@ pub struct Case<'a> {
 pub struct Finding {
     /// What the checks add up to.
     pub verdict: Verdict,
-    /// Whether more probes or a second look are not waited for.
+    /// Whether more probes or another look are not waited for.
     pub settled: bool,
     /// Whether an unsettled verdict may yet become healthy soon.
     pub promising: bool,
@@ -391,7 +391,7 @@ pub struct Finding {
     pub leaving: Option<Leaving>,
     /// Check by check.
     pub evidence: Vec<Evidence>,
-    /// When a second look at its heartbeat is due.
+    /// When another look at its heartbeat is due.
     pub look_again: Option<Time>,
     /// What is odd about it, for people.
     pub problems: Vec<String>,
@@ -596,14 +596,18 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
         if !due && read_at >= at {
             return None;
         }
-        let follows = match due {
-            true if at < case.deadline => format!("a {which} look follows"),
-            true => "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often, or give the function more time"
-                .to_owned(),
-            false => "EC2 does not show the node any more".to_owned(),
+        let look_again = (due && at < case.deadline).then_some(at);
+        let follows = match look_again {
+            Some(_) => format!("a {which} look follows, at {at}: until then it is not judged"),
+            None if due && which == "third" => format!(
+                "no other for {}, which may be an old answer of EC2; the third look, at {at}, is due after this invocation, so give the function more time",
+                seconds(still)
+            ),
+            None if due => "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often, or give the function more time".to_owned(),
+            None => "EC2 did not show the node in its last answer: it is not judged".to_owned(),
         };
         let text = format!("number {} of {}: {follows}", beat.seq, beat.at);
-        Some(Beat { look_again: Some(at).filter(|at| due && *at < case.deadline), ..say(None, text) })
+        Some(Beat { look_again, ..say(None, text) })
     };
     if !pulse.advanced
         && let Some(second) = look_at(pulse.seen + again, "second")
@@ -613,15 +617,15 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));
     // Where all have stopped at once, the last to have been written says nothing of those whose turn had not come.
     let missed = pulse.first_asked + beat.every;
-    let told = pulse.advanced || likely;
-    let meanwhile = if told {
+    let of_this_life = pulse.advanced || likely;
+    let meanwhile = if of_this_life {
         case.peers_beat_after.is_some_and(|after| after >= missed)
     } else {
         case.peers_pulse.is_some_and(|seen| seen > pulse.seen)
     };
     if meanwhile && !has_probes {
         // The second look may have shown what was before the first: nothing but these two speaks of the node.
-        let third = if told { None } else { look_at(pulse.seen + deadtime.min(again + TAGS_LAG), "third") };
+        let third = if of_this_life { None } else { look_at(pulse.seen + deadtime.min(again + TAGS_LAG), "third") };
         return third.unwrap_or_else(|| say(Some(false), text));
     }
     let problem = Some(if has_probes {

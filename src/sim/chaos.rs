@@ -290,6 +290,8 @@ struct Chaos {
     /// Those that were killed, cut off or told to stop: nobody relies on them.
     harmed: BTreeSet<Handle>,
     readers: BTreeSet<Handle>,
+    /// Those that were told to set a mode.
+    ordered: BTreeSet<Handle>,
     calls_read: usize,
     /// The version of EC2's truth, and the number of state changes, that was looked at last.
     marks: (u64, usize),
@@ -371,6 +373,7 @@ impl Chaos {
             scheduled: BTreeMap::new(),
             harmed: BTreeSet::new(),
             readers: BTreeSet::new(),
+            ordered: BTreeSet::new(),
             calls_read: 0,
             marks: (0, 0),
             look_at_ms: 0,
@@ -785,7 +788,9 @@ impl Chaos {
         let world = &self.world;
         // The random player probes nothing: that alone would condemn each of its moves, and its targets would never be looked at.
         let passed = |caller: u32, node: &Id| !team.probed || caller == RANDOM_CALLER || world.has_passed(caller, node);
-        let moment = Moment { ec2: &world.ec2, views: &views, passed: &passed, watched_since_ms, now_ms };
+        let began_ms = |caller: u32| world.started_ms(caller).map(|at_ms| START_MS + at_ms);
+        let moment =
+            Moment { ec2: &world.ec2, views: &views, passed: &passed, began_ms: &began_ms, watched_since_ms, now_ms };
         team.checker.observe(&moment);
     }
 
@@ -828,6 +833,11 @@ impl Chaos {
                 }
             }
             if let Request::CreateTags { resources, tags, .. } = change {
+                // A mode is an operator's.
+                if tags.iter().any(|(key, _)| key == "eipwatch:mode") && !self.ordered.contains(&call.caller) {
+                    let text = format!("caller {} was told to set no mode: {change:?}", call.caller);
+                    self.violations.push(Violation { at_ms: call.at_ms, rule: "orders by itself", text });
+                }
                 for (resource, (_, value)) in resources
                     .iter()
                     .flat_map(|id| tags.iter().map(move |tag| (id, tag)))
@@ -992,6 +1002,9 @@ impl Chaos {
         let handle = self.world.invoke(payload, self.world.now_ms() + in_ms);
         if role == Role::Reader {
             self.readers.insert(handle);
+        }
+        if payload.get("action").is_some() && role != Role::Reader {
+            self.ordered.insert(handle);
         }
         for team in &mut self.teams {
             team.checker.role(handle, role);

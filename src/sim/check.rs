@@ -80,6 +80,8 @@ pub struct Moment<'a> {
     pub views: &'a [NodeView],
     /// Whether a probe of a node has passed in a caller's invocation.
     pub passed: &'a dyn Fn(u32, &Id) -> bool,
+    /// When a caller's invocation began.
+    pub began_ms: &'a dyn Fn(u32) -> Option<u64>,
     /// Since when a watch of the cluster has run that nothing has harmed; `None`: there is none.
     pub watched_since_ms: Option<u64>,
     /// The present.
@@ -224,6 +226,8 @@ struct AddressTruth {
     moves_since_disturbance: u32,
     /// What took effect late since then.
     late_since_disturbance: u32,
+    /// Who has moved it since then without being able to know of the last move or order: each once.
+    blind_since_disturbance: BTreeSet<u32>,
     /// It sits on an interface that is attached to nothing.
     loose: bool,
     /// And that interface was taken from an instance that ran.
@@ -236,6 +240,14 @@ struct AddressTruth {
     told_ms: BTreeSet<u64>,
     /// When its state last told anew that it came from an instance.
     told_left_ms: BTreeMap<Id, u64>,
+}
+
+impl AddressTruth {
+    /// Moves are counted from here on.
+    fn begin_anew(&mut self) {
+        (self.moves_since_disturbance, self.late_since_disturbance) = (0, 0);
+        self.blind_since_disturbance.clear();
+    }
 }
 
 /// Judges one cluster of a world.
@@ -310,9 +322,7 @@ impl Checker {
     /// Something happened to the world that watches did not do.
     pub fn disturbed(&mut self, now_ms: u64) {
         self.disturbed_ms = now_ms;
-        for address in self.addresses.values_mut() {
-            (address.moves_since_disturbance, address.late_since_disturbance) = (0, 0);
-        }
+        self.addresses.values_mut().for_each(AddressTruth::begin_anew);
     }
 
     /// Somebody wiped or edited what watches remember.
@@ -472,6 +482,7 @@ impl Checker {
                         prefer: Steady::new(prefer),
                         moves_since_disturbance: 0,
                         late_since_disturbance: 0,
+                        blind_since_disturbance: BTreeSet::new(),
                         loose: false,
                         from_running: false,
                         waits: Steady { value: false, since_ms: now_ms },
@@ -533,8 +544,10 @@ impl Checker {
         // EC2 moves whatever it is told to: who sent its call before the last move took effect cannot have known of that,
         // nor of an order that was carried out moments ago who moves it to that very node.
         let unseen = sent_ms < address.came_ms;
-        let blind =
-            matches!(address.cause, Cause::Call { caller: before, .. } if before != caller) && (unseen || ordered_off);
+        let blind = !late
+            && matches!(address.cause, Cause::Call { caller: before, .. } if before != caller)
+            && (unseen || ordered_off)
+            && address.blind_since_disturbance.insert(caller);
         address.moves_since_disturbance += u32::from(!late && !blind);
         address.late_since_disturbance += u32::from(late);
         let moves = address.moves_since_disturbance;
@@ -726,16 +739,16 @@ impl Checker {
                     && !text.contains(" why=manual")
             });
             let by_others = by_others && !left_there;
+            // What came by others and is on no record may have come long ago, for all that a watch can know that has not seen it come;
+            // what a watch moved that died before it could write the first record, too.
+            let saw = (moment.began_ms)(caller).is_some_and(|at_ms| at_ms + slack_ms < address.came_ms);
+            let known = address.state.since_ms >= address.came_ms
+                || matches!(address.cause, Cause::Call { caller: by, .. } if by == caller || saw || address.state.value.is_some());
             if !bounds.failback || !outranks {
                 self.object(now_ms, "moves off a healthy holder", who.clone());
             } else if by_others && remembered {
                 self.object(now_ms, "failback undoes others' move", who.clone());
-            } else if now_ms.saturating_sub(address.came_ms) + slack_ms < bounds.stable_ms
-                && (matches!(address.cause, Cause::Call { caller: by, .. } if by == caller || address.state.value.is_some())
-                    || address.state.since_ms >= address.came_ms)
-            {
-                // What came by others and is on no record may have come long ago, for all that a watch can know; what a watch moved that
-                // died before it could write its first record, too.
+            } else if now_ms.saturating_sub(address.came_ms) + slack_ms < bounds.stable_ms && known {
                 self.object(now_ms, "failback too soon", who.clone());
             }
         }
@@ -786,7 +799,7 @@ impl Checker {
         if role != Role::Auto
             && let Some(address) = self.addresses.get_mut(&placed.allocation)
         {
-            (address.moves_since_disturbance, address.late_since_disturbance) = (0, 0);
+            address.begin_anew();
         }
         if moves > allowed && !unclear {
             let text = format!("{who}: {moves} moves since the last disturbance at {}", self.disturbed_ms);

@@ -8,7 +8,7 @@ use eipwatch::sim::chaos::{Life, Player, Tally, live};
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=2_800;
 /// What they come to at least.
 const HOURS: f64 = 1_000.0;
-/// Seeds in which long soaks have found defects; each lived well at least once since.
+/// Seeds in which long soaks had the judge object, for a defect or wrongly; each lived well at least once since.
 const PINNED: [u64; 42] = [
     3_119, 3_986, 11_347, 11_911, 13_332, 20_097, 24_783, 27_843, 29_304, 43_473, 46_406, 51_609, 58_628, 71_033,
     74_241, 76_742, 103_270, 129_864, 138_831, 142_216, 154_734, 417_819, 525_681, 1_000_475, 1_008_374, 1_030_977,

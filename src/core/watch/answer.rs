@@ -297,8 +297,8 @@ impl Watch {
                 };
                 let error = made.error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
                 problems.push(format!(
-                    "{id} {what} to {}{error}, and is no longer in cluster {}: nothing there watches it any more. Where it is: aws ec2 describe-addresses --allocation-ids {id}",
-                    made.to, watched.cluster.name
+                    "{id} {what} to {}{error}, and is no longer in cluster {}: that cluster watches and rescues it no more. Where it is: aws ec2 describe-addresses --allocation-ids {id}. If it should be watched again: aws ec2 create-tags --resources {id} --tags Key={},Value={}",
+                    made.to, watched.cluster.name, self.settings.keys.cluster, watched.cluster.name
                 ));
             }
         }

@@ -762,6 +762,13 @@ mod tests {
     use crate::core::decide::tests::running;
     use crate::core::model::InstanceState;
 
+    fn ids(last: &mut u64) -> impl FnMut() -> u64 {
+        || {
+            *last += 1;
+            *last
+        }
+    }
+
     /// The reads of a watch, and what they have shown.
     struct Desk {
         looks: Looks,
@@ -780,22 +787,13 @@ mod tests {
         }
 
         fn ask(&mut self, ms: u64) -> Vec<(u64, Look)> {
-            let last_id = &mut self.last_id;
-            let mut new_id = || {
-                *last_id += 1;
-                *last_id
-            };
-            self.looks.ask(at(ms), &self.facts, &self.keys, &mut new_id)
+            self.looks.ask(at(ms), &self.facts, &self.keys, &mut ids(&mut self.last_id))
         }
 
         /// Takes in an answer; the call that follows at once.
         fn answer(&mut self, id: u64, answer: Result<Seen, CloudError>, ms: u64) -> Option<u64> {
-            let last_id = &mut self.last_id;
-            let mut new_id = || {
-                *last_id += 1;
-                *last_id
-            };
-            let (_, next) = self.looks.take(id, answer, &mut self.facts, &self.keys, at(ms), &mut new_id);
+            let new_id = &mut ids(&mut self.last_id);
+            let (_, next) = self.looks.take(id, answer, &mut self.facts, &self.keys, at(ms), new_id);
             next.map(|(id, _)| id)
         }
 

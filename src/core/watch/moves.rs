@@ -261,12 +261,15 @@ impl Watch {
         let paused_until = address.and_then(|address| address.mode.until()).filter(|until| *until <= now);
         // Watches that race for a last resort need not choose alike: who comes later sees where it went. Nor do those that race to bring
         // back what has only just come, and was displaced: of two addresses on one node each would displace the other, again and again.
-        let resort = watched.intended.get(id).filter(|intent| {
-            let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
-            let just_came = state.is_some_and(|state| now.since(state.since) < decide::SETTLING);
-            intent.why == Why::LastResort || intent.why == Why::NoHolder && just_came
+        let raced = watched.intended.get(id).filter(|intent| match intent.why {
+            Why::LastResort => true,
+            Why::NoHolder => {
+                let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
+                decide::last_move(state, now).is_some_and(|at| now.since(at) < decide::SETTLING)
+            }
+            _ => false,
         });
-        let read_since = paused_until.max(resort.map(|intent| intent.since));
+        let read_since = paused_until.max(raced.map(|intent| intent.since));
         read_since.is_none_or(|since| self.looks.addresses.asked.is_some_and(|asked| asked >= since))
     }
 

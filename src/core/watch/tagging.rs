@@ -234,7 +234,10 @@ impl Watch {
                 } else {
                     let resource = write.resources.first().cloned().unwrap_or_default();
                     let cure = if error.code == "UnauthorizedOperation" {
-                        format!(". The role needs ec2:CreateTags on {resource}")
+                        format!(
+                            ". The role needs ec2:CreateTags on {resource}; the shipped one may write only on what carries {}: does it still?",
+                            self.settings.keys.cluster
+                        )
                     } else {
                         String::new()
                     };

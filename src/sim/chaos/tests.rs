@@ -17,7 +17,11 @@ fn names(chaos: &Chaos) -> Vec<&'static str> {
 }
 
 fn tags_of(resource: &Id) -> Request {
-    let tags = vec![("note".to_owned(), "by a watch".to_owned())];
+    tagged(resource, "note")
+}
+
+fn tagged(resource: &Id, key: &str) -> Request {
+    let tags = vec![(key.to_owned(), "by a watch".to_owned())];
     Request::CreateTags { resources: vec![resource.clone()], tags, dry_run: false }
 }
 
@@ -34,6 +38,18 @@ fn a_reader_changes_nothing() {
         let mut chaos = life();
         chaos.readers.insert(reader);
         let request = tags_of(&chaos.world.node(0));
+        chaos.world.ec2.call(WATCH, &request, START_MS).unwrap();
+        chaos.read_calls();
+        assert_eq!(names(&chaos), found);
+    }
+}
+
+#[test]
+fn a_mode_is_set_by_who_was_told_to() {
+    for (told, found) in [(WATCH, vec![]), (WATCH + 1, vec!["orders by itself"])] {
+        let mut chaos = life();
+        chaos.ordered.insert(told);
+        let request = tagged(&chaos.world.node(0), "eipwatch:mode");
         chaos.world.ec2.call(WATCH, &request, START_MS).unwrap();
         chaos.read_calls();
         assert_eq!(names(&chaos), found);

@@ -42,6 +42,8 @@ struct Court {
     views: Vec<NodeView>,
     passed: bool,
     watched_since_ms: Option<u64>,
+    /// When the invocations began.
+    began_ms: u64,
     judge: Checker,
 }
 
@@ -59,9 +61,22 @@ impl Court {
         let mut judge = Checker::new("web", bounds, &ec2, &views, BEGIN_MS);
         judge.role(COMMAND, Role::Command);
         judge.role(FORCE, Role::Force);
-        let (passed, watched_since_ms, now_ms) = (true, None, BEGIN_MS);
-        let mut this =
-            Court { ec2, now_ms, a, b, c, outsider, address, foreign, views, passed, watched_since_ms, judge };
+        let (passed, watched_since_ms, now_ms, began_ms) = (true, None, BEGIN_MS, u64::MAX);
+        let mut this = Court {
+            ec2,
+            now_ms,
+            a,
+            b,
+            c,
+            outsider,
+            address,
+            foreign,
+            views,
+            passed,
+            watched_since_ms,
+            began_ms,
+            judge,
+        };
         this.pass(LONG_MS);
         this
     }
@@ -81,8 +96,10 @@ impl Court {
 
     fn look(&mut self) {
         let passed = |_: u32, _: &Id| self.passed;
+        let began_ms = |_: u32| Some(self.began_ms).filter(|at_ms| *at_ms < u64::MAX);
         let (watched_since_ms, now_ms) = (self.watched_since_ms, self.now_ms);
-        self.judge.observe(&Moment { ec2: &self.ec2, views: &self.views, passed: &passed, watched_since_ms, now_ms });
+        let (ec2, views) = (&self.ec2, &self.views);
+        self.judge.observe(&Moment { ec2, views, passed: &passed, began_ms: &began_ms, watched_since_ms, now_ms });
     }
 
     fn view(&mut self, id: &Id) -> &mut NodeView {
@@ -371,6 +388,27 @@ const CASES: &[(&str, Deed, Deed)] = &[
         },
     ),
     (
+        // Nor can it by who did not run yet when it came.
+        "failback too soon",
+        |it| {
+            goes_back(it);
+            it.began_ms = it.now_ms;
+            it.a_is_bad();
+            it.began_ms = it.now_ms;
+            it.moves(OTHER, &it.c.clone());
+            it.pass(BOUNDS.stable_ms / 2);
+            it.moves(ONE, &it.b.clone());
+        },
+        |it| {
+            goes_back(it);
+            it.began_ms = it.now_ms;
+            it.a_is_bad();
+            it.moves(OTHER, &it.c.clone());
+            it.pass(BOUNDS.stable_ms / 2);
+            it.moves(ONE, &it.b.clone());
+        },
+    ),
+    (
         "ignores the brake",
         |it| {
             one_move_and_bad_again(it);
@@ -413,6 +451,25 @@ const CASES: &[(&str, Deed, Deed)] = &[
         },
     ),
     (
+        // Its own it knows of.
+        "too many moves",
+        two_race,
+        |it| {
+            it.a_is_bad();
+            it.moves(ONE, &it.b.clone());
+            let own = it.sends(OTHER, &it.b.clone());
+            it.wait(1);
+            it.moves(OTHER, &it.c.clone());
+            it.takes_effect(&own);
+        },
+    ),
+    (
+        // And of each that once.
+        "too many moves",
+        |it| overlapping(it, 4),
+        |it| overlapping(it, 5),
+    ),
+    (
         // An operator's order is another matter.
         "too many moves",
         |it| {
@@ -433,7 +490,6 @@ const CASES: &[(&str, Deed, Deed)] = &[
         |it| {
             one_has_not_heard(it);
             it.moves(OTHER, &it.b.clone());
-            it.moves(ONE, &it.c.clone());
         },
     ),
     (
@@ -612,6 +668,18 @@ fn two_race(it: &mut Court) {
     it.a_is_bad();
     it.moves(ONE, &it.b.clone());
     it.moves(OTHER, &it.c.clone());
+}
+
+/// So many moves of two in turn, each sent before the last took effect.
+fn overlapping(it: &mut Court, moves: usize) {
+    it.a_is_bad();
+    let mut sent = it.sends(ONE, &it.b.clone());
+    for n in 1..=moves {
+        let next = if n % 2 == 1 { it.sends(OTHER, &it.c.clone()) } else { it.sends(ONE, &it.b.clone()) };
+        it.wait(1);
+        it.takes_effect(&sent);
+        sent = next;
+    }
 }
 
 /// `b` is drained, and moments later one that does not know it yet moves the address there, from where the other had it and has it again.

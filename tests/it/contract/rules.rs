@@ -502,6 +502,22 @@ fn rule_6_what_has_just_come_and_is_shown_nowhere_is_read_once_more() {
     assert_eq!(moves, ["associate A"], "the first, to the second's place");
 }
 
+/// But a record of 30 s ago, or of a time to come, which nobody of ours has written, holds up no rescue.
+#[test]
+fn rule_6_what_came_long_ago_is_not_read_once_more() {
+    for (seconds_ago, moved_ms) in [(29, 500), (31, 400), (-1_000_000_000, 400)] {
+        let mut scene = Scene::seasoned(1, 1);
+        scene.by_hand(0, None);
+        scene.remember(0, A, None, "no-holder", seconds_ago);
+        scene.ec2.faults_mut().extend([
+            Rule::new(Fault::Latency { min_ms: 400, max_ms: 400 }).on(Api::DescribeInstances),
+            Rule::new(Fault::Latency { min_ms: 100, max_ms: 100 }).on(Api::DescribeAddresses),
+        ]);
+        let told = scene.sweep();
+        assert_eq!((scene.holder(0), scene.moved_after_ms(&told)), ("A".to_owned(), moved_ms), "{seconds_ago}");
+    }
+}
+
 /// Rule 6: of two private addresses the free one is taken.
 #[test]
 fn rule_6_a_free_secondary_address_is_used() {
@@ -1845,7 +1861,11 @@ fn rule_10_a_move_that_others_made_while_it_was_refused_is_seen_at_once() {
     let told = scene.sweep();
     assert_eq!(scene.holder(0), "B");
     let reads = scene.calls_to(Api::DescribeAddresses, &told);
-    assert!(reads.windows(2).all(|pair| pair[1] - pair[0] > 1_000), "{reads:?}");
+    assert!(reads.len() > 1 && reads.windows(2).all(|pair| pair[1] - pair[0] > 1_000), "{reads:?}");
+    assert_eq!(told.report.error, None);
+    let ended = told.report.clusters.iter().flat_map(|of| &of.addresses).flat_map(|of| &of.moves);
+    let ended: Vec<u64> = ended.map(|made| made.took_ms).collect();
+    assert!(ended.len() == 1 && ended[0] < 2_000, "one reading, not ten seconds of them: {ended:?}");
 }
 
 /// Rule 11: in a zone's disruption ids come from DescribeTags, those that can be described are used, the others are still probed.
