@@ -4,22 +4,19 @@
 //! bytes, holds one socket while it runs and none afterwards. Nothing is resolved, followed or kept: the only address
 //! that is ever connected to is the target's.
 
-use std::error::Error as _;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use http_body_util::Empty;
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONNECTION, HOST, HeaderValue, USER_AGENT};
+use hyper::Uri;
+use hyper::header::HeaderValue;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -32,10 +29,10 @@ pub trait Prober {
     async fn probe(&self, target: ProbeTarget) -> Answer;
 }
 
-/// The longest head of a response that is read, status line and headers together.
+/// The longest status line that is read, and the longest interim response.
 pub const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// The most headers of a response.
+/// The most headers of an interim response.
 pub const MAX_HEADERS: usize = 256;
 
 /// The most bytes that one probe reads from its socket, TLS handshake and interim responses included. More than this
@@ -80,7 +77,7 @@ impl Sockets {
             Scheme::Tcp => connect(target).await.map(|_| Answer::Connected),
             Scheme::Http => {
                 let request = request(target)?;
-                get(request, connect(target).await?).await
+                get(&request, connect(target).await?).await
             }
             Scheme::Https => {
                 let request = request(target)?;
@@ -90,7 +87,7 @@ impl Sockets {
                     io::ErrorKind::UnexpectedEof => Answer::Failed("TLS: closed during the handshake".into()),
                     _ => from_io(&error),
                 })?;
-                get(request, stream).await
+                get(&request, stream).await
             }
         }
     }
@@ -116,7 +113,7 @@ async fn connect(target: &ProbeTarget) -> Result<Limited, Answer> {
     Ok(Limited { socket, left_bytes: MAX_READ_BYTES })
 }
 
-fn request(target: &ProbeTarget) -> Result<hyper::Request<Empty<Bytes>>, Answer> {
+fn request(target: &ProbeTarget) -> Result<String, Answer> {
     let unsendable = |what: &str| Answer::NotAsked(format!("{what} cannot be sent in a request"));
     let default_port = match target.scheme {
         Scheme::Https => 443,
@@ -128,13 +125,12 @@ fn request(target: &ProbeTarget) -> Result<hyper::Request<Empty<Bytes>>, Answer>
         None if target.port == default_port => target.ip.to_string(),
         None => format!("{}:{}", target.ip, target.port),
     };
-    let host = HeaderValue::try_from(host).map_err(|_| unsendable("the host"))?;
-    let request = hyper::Request::get(&*target.path)
-        .header(HOST, host)
-        .header(USER_AGENT, HeaderValue::from_static(AGENT))
-        .header(ACCEPT, HeaderValue::from_static("*/*"))
-        .header(CONNECTION, HeaderValue::from_static("close"));
-    request.body(Empty::new()).map_err(|_| unsendable("the path"))
+    HeaderValue::try_from(&host).map_err(|_| unsendable("the host"))?;
+    let path = Uri::try_from(&*target.path).map_err(|_| unsendable("the path"))?;
+    let path = path.path_and_query().map_or("/", |path| path.as_str());
+    Ok(format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+    ))
 }
 
 /// The name for the TLS handshake. An address is never sent as one (RFC 6066, section 3).
@@ -143,43 +139,49 @@ fn server_name(target: &ProbeTarget) -> ServerName<'static> {
     name.unwrap_or_else(|| ServerName::from(std::net::IpAddr::V4(target.ip)))
 }
 
-/// Sends the request and waits for the head of the answer.
-async fn get<S>(request: hyper::Request<Empty<Bytes>>, stream: S) -> Result<Answer, Answer>
+/// Sends the request and waits for the status line of the answer: what follows it is not waited for, and goes with the connection.
+async fn get<S>(request: &str, mut stream: S) -> Result<Answer, Answer>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    // Lenient with headers: only the status is used.
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
-        .title_case_headers(true)
-        .ignore_invalid_headers_in_responses(true)
-        .allow_spaces_after_header_name_in_responses(true)
-        .allow_obsolete_multiline_headers_in_responses(true)
-        .handshake(HyperIo(stream))
-        .await
-        .map_err(|error| from_hyper(&error))?;
-    let mut response = pin!(sender.send_request(request));
-    let response = tokio::select! {
-        biased;
-        response = &mut response => response,
-        // Over already. The answer, if there was one, has been handed on; dropping the connection cancels it otherwise.
-        _ = connection => response.await,
-    };
-    // The body is never asked for, and goes with the connection.
-    response.map(|response| Answer::Status(response.status().as_u16())).map_err(|error| from_hyper(&error))
+    stream.write_all(request.as_bytes()).await.map_err(|error| from_io(&error))?;
+    stream.flush().await.map_err(|error| from_io(&error))?;
+    let mut head = Vec::with_capacity(PIECE_BYTES);
+    loop {
+        if stream.read_buf(&mut head).await.map_err(|error| from_io(&error))? == 0 {
+            return Err(Answer::Failed(CLOSED.into()));
+        }
+        if let Some(code) = status(&mut head)? {
+            return Ok(Answer::Status(code));
+        }
+        if head.len() >= MAX_HEAD_BYTES {
+            return Err(endless());
+        }
+        head.reserve(PIECE_BYTES);
+    }
 }
 
-fn from_hyper(error: &hyper::Error) -> Answer {
-    if let Some(error) = error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
-        from_io(error)
-    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-        Answer::Failed(CLOSED.into())
-    } else if error.is_parse_too_large() {
-        Answer::Failed("not HTTP: a head without end".into())
-    } else {
-        Answer::Failed(format!("not HTTP: {error}"))
+/// The status, once its line has been read. Takes interim responses out of what was read.
+fn status(head: &mut Vec<u8>) -> Result<Option<u16>, Answer> {
+    loop {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut response = httparse::Response::new(&mut headers);
+        let parsed = httparse::ParserConfig::default()
+            .ignore_invalid_headers_in_responses(true)
+            .parse_response(&mut response, head);
+        match (response.code, response.reason, parsed) {
+            // 101 is the end of HTTP. Of the others nothing but the line counts, however the headers look.
+            (Some(code @ (101 | 200..)), Some(_), _) => return Ok(Some(code)),
+            (_, _, Ok(httparse::Status::Complete(length))) => drop(head.drain(..length)),
+            (_, _, Ok(httparse::Status::Partial)) => return Ok(None),
+            (_, _, Err(httparse::Error::TooManyHeaders)) => return Err(endless()),
+            (_, _, Err(error)) => return Err(Answer::Failed(format!("not HTTP: {error}"))),
+        }
     }
+}
+
+fn endless() -> Answer {
+    Answer::Failed("not HTTP: a head without end".into())
 }
 
 // The kinds that `io::ErrorKind` has no stable name for. Source: errno.h of Linux, and of macOS and the BSDs.
@@ -481,7 +483,8 @@ mod tests {
     fn host_header_and_server_name_are_the_policys_host_or_the_address() {
         let seen = |scheme, port, host: Option<&str>| {
             let target = ProbeTarget { host: host.map(Into::into), ..target(scheme, port, LONG) };
-            let header = request(&target).unwrap().headers()[HOST].to_str().unwrap().to_owned();
+            let request = request(&target).unwrap();
+            let header = request.lines().find_map(|line| line.strip_prefix("Host: ")).unwrap().to_owned();
             (header, server_name(&target).to_str().into_owned())
         };
         let pair = |header: &str, name: &str| (header.to_owned(), name.to_owned());
@@ -507,6 +510,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_status_is_the_answer() {
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1));
         for (answer, status) in [
             ("HTTP/1.1 204 No Content\r\n\r\n", 204),
             ("HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nnever", 404),
@@ -518,6 +522,11 @@ mod tests {
                 201,
             ),
             ("HTTP/1.1 200 OK\r\nno colon here\r\nSpaced : yes\r\nFolded: a\r\n b\r\n\r\n", 200),
+            // Nothing but the line counts, whatever becomes of the rest.
+            ("HTTP/1.1 200 OK\r\n", 200),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: six\r\n\r\n", 200),
+            ("HTTP/1.0 503 No\r\nTransfer-Encoding: chunked\r\n\r\n", 503),
+            (&many, 200),
             ("HTTP/1.1 301 Moved\r\nLocation: http://169.254.169.254/latest/meta-data/\r\n\r\n", 301),
         ] {
             assert_eq!(answer_to(answer.as_bytes(), LONG).await.0, Answer::Status(status), "{answer:?}");
@@ -536,15 +545,15 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_http_fails_at_once() {
         let line = format!("HTTP/1.1 200 {}", "O".repeat(2 * MAX_HEAD_BYTES));
-        let headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1));
+        let headers = format!("HTTP/1.1 103 Early Hints\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1));
         let settings = "\0\0\x0c\x04\0\0\0\0\0\0\x03\0\0\0\x64\0\x04\0\0\x7f\x7f";
         for (answer, text) in [
-            ("SSH-2.0-OpenSSH_9.6\r\n", "not HTTP: invalid HTTP version parsed"),
-            ("220 mail.example ESMTP\r\n", "not HTTP: invalid HTTP version parsed"),
-            ("HTTP/1.1 fine\r\n\r\n", "not HTTP: invalid HTTP status-code parsed"),
-            ("HTTP/2 200\r\n\r\n", "not HTTP: invalid HTTP version parsed"),
-            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "not HTTP: invalid HTTP version parsed"),
-            (settings, "not HTTP: invalid HTTP version parsed"),
+            ("SSH-2.0-OpenSSH_9.6\r\n", "not HTTP: invalid HTTP version"),
+            ("220 mail.example ESMTP\r\n", "not HTTP: invalid HTTP version"),
+            ("HTTP/1.1 fine\r\n\r\n", "not HTTP: invalid response status"),
+            ("HTTP/2 200\r\n\r\n", "not HTTP: invalid HTTP version"),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "not HTTP: invalid HTTP version"),
+            (settings, "not HTTP: invalid HTTP version"),
             (&line, "not HTTP: a head without end"),
             (&headers, "not HTTP: a head without end"),
         ] {
@@ -567,7 +576,7 @@ mod tests {
 
     #[tokio::test]
     async fn closed_or_reset_before_the_answer() {
-        for part in ["", "HTT", "HTTP/1.1 200 OK\r\nA: "] {
+        for part in ["", "HTT", "HTTP/1.1 200 OK", "HTTP/1.1 103 Early Hints\r\nA: "] {
             let (port, node) = node(async move |mut stream: TcpStream| {
                 read_request(&mut stream).await;
                 stream.write_all(part.as_bytes()).await.unwrap();
@@ -599,7 +608,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_dripping_head_times_out_and_the_connection_is_closed() {
-        for start in ["", "HTTP/1.1 200 ", "HTTP/1.1 200 OK\r\nA: "] {
+        for start in ["", "HTTP/1.1 200 ", "HTTP/1.1 103 Early Hints\r\nA: "] {
             let (port, node) = node(async move |mut stream: TcpStream| {
                 stream.write_all(start.as_bytes()).await.unwrap();
                 let drop = if start.is_empty() { b"\r\n" } else { b"ab" };
@@ -711,7 +720,7 @@ mod tests {
     #[tokio::test]
     async fn a_hostile_answer_over_tls_is_bounded_too() {
         let (port, node) = tls_node(GOOD, &rustls::version::TLS13, async |mut stream: Tls| {
-            stream.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+            stream.write_all(b"HTTP/1.1 103 Early Hints\r\n").await.unwrap();
             write_for_ever(&mut stream, &b"A: bcdefghijklmnop\r\n".repeat(50), Duration::ZERO).await;
         })
         .await;

@@ -31,7 +31,10 @@ fn address(address: &ec2::Address) -> Option<Address> {
     let associated = instance.is_some() || interface.is_some() || some(address.association_id()).is_some();
     Some(Address {
         id: AllocationId::from(some(address.allocation_id())?),
-        public_ip: ipv4(address.public_ip())?,
+        // In a Wavelength Zone it is the carrier's, on an Outpost the customer's.
+        public_ip: [address.public_ip(), address.carrier_ip(), address.customer_owned_ip()]
+            .into_iter()
+            .find_map(ipv4)?,
         border_group: some(address.network_border_group()).map(str::to_owned),
         association: associated.then(|| Association {
             instance,

@@ -53,10 +53,11 @@ where
                 no_credentials(missing)
             } else if find::<hyper::Error>(error).is_some() {
                 failed(Failure::Transient, "Response", &causes(error))
-            } else if dispatch.is_io() || dispatch.as_other().is_some() {
-                failed(Failure::Transient, "Connect", &causes(error))
-            } else {
+            } else if dispatch.is_user() {
                 failed(Failure::Invalid, "Request", &causes(error))
+            } else {
+                // Not sent. That credentials took too long to load is told like this, too, by a type of the SDK's own.
+                failed(Failure::Transient, "Connect", &causes(error))
             }
         }
         _ => failed(Failure::Invalid, "Request", &causes(error)),

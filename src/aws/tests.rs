@@ -202,11 +202,13 @@ fn addresses_of_aws_and_of_an_emulator() {
           <item><publicIp>203.0.113.9</publicIp><allocationId>eipalloc-3</allocationId><instanceId>i-9</instanceId></item>
           <item><publicIp>not an address</publicIp><allocationId>eipalloc-4</allocationId></item>
           <item><publicIp>203.0.113.10</publicIp></item>
+          <item><carrierIp>203.0.113.11</carrierIp><allocationId>eipalloc-5</allocationId></item>
+          <item><customerOwnedIp>203.0.113.12</customerOwnedIp><allocationId>eipalloc-6</allocationId></item>
         </addressesSet>",
     );
     let (seen, log) = look(vec![answer], Look::Addresses);
     let Seen::Addresses(addresses) = seen.unwrap() else { panic!("addresses") };
-    assert_eq!(addresses.len(), 3, "one without a public address and one without an id are left out");
+    assert_eq!(addresses.len(), 5, "one without a public address and one without an id are left out");
     assert_eq!(
         addresses[0].association,
         Some(Association {
@@ -221,6 +223,12 @@ fn addresses_of_aws_and_of_an_emulator() {
     assert_eq!(addresses[1].association, None, "an empty instance id is no association");
     assert_eq!(addresses[2].association.as_ref().unwrap().instance, Some("i-9".into()));
     assert_eq!(addresses[2].association.as_ref().unwrap().interface, None);
+    let public = addresses.iter().skip(3).map(|address| address.public_ip);
+    assert_eq!(
+        public.collect::<Vec<_>>(),
+        [ip("203.0.113.11"), ip("203.0.113.12")],
+        "a carrier's and a customer's own"
+    );
 
     assert_eq!(log.requests[0].action(), "DescribeAddresses");
     assert!(!log.requests[0].form().keys().any(|key| key.starts_with("Filter")), "all of the Region");
@@ -629,6 +637,29 @@ fn without_credentials_it_says_what_to_do() {
 fn credentials_that_fail_for_a_moment_are_asked_for_again() {
     let error = without_credentials(|| CredentialsError::provider_error("503"));
     assert_eq!((error.failure, error.code.as_str()), (Failure::Transient, "NoCredentials"), "{error}");
+}
+
+#[derive(Debug)]
+struct Slow;
+
+impl ProvideCredentials for Slow {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(std::future::pending())
+    }
+}
+
+/// The SDK's own limit of time for them: nothing was sent, and nothing is wrong with the call.
+#[test]
+fn credentials_that_take_too_long_are_asked_for_again() {
+    let soon = aws_config::identity::IdentityCache::lazy().load_timeout(Duration::from_millis(1)).build();
+    let slow = SharedCredentialsProvider::new(Slow);
+    let config = config("http://127.0.0.1:9").into_builder().credentials_provider(slow).identity_cache(soon);
+    let error = addresses_with(config.build());
+    assert_eq!((error.failure, error.code.as_str()), (Failure::Transient, "Connect"), "{error}");
+    assert!(error.message.contains("timed out after 1ms"), "{error}");
 }
 
 #[test]
