@@ -32,7 +32,7 @@ pub const LOG: &str = "EIPWATCH_LOG";
 pub const VARIABLES: &[Variable] = &[
     Variable {
         name: TAG_PREFIX,
-        meaning: "what every tag key begins with, colon included",
+        meaning: "what every tag key begins with, colon included; 1 to 57 characters",
         default: tags::DEFAULT_PREFIX,
     },
     Variable {

@@ -76,7 +76,7 @@ const fn exposed(of: &'static str, name: &'static str, kind: Kind, help: &'stati
 
 /// Of the watches.
 pub const EXPOSED: &[Exposed] = &[
-    exposed("Sweeps", "eipwatch_sweeps_total", Kind::Counter, "Times that EC2 was read in full."),
+    exposed("Sweeps", "eipwatch_sweeps_total", Kind::Counter, "Sweeps that were made."),
     exposed("SweepMillis", "eipwatch_sweep_seconds", Kind::Gauge, "Time that one sweep of the last watch took."),
     exposed("Problems", "eipwatch_problems", Kind::Gauge, "Problems that the last watch told of."),
     exposed("ApiCalls", "eipwatch_api_calls_total", Kind::Counter, "Calls to AWS."),

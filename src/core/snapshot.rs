@@ -163,7 +163,16 @@ impl Facts {
                 // It names only what runs. What was told of one that it leaves out stands until that is shown as stopped: the reading
                 // that shows it as running may be the older of the two.
                 self.statuses.retain(|id, _| self.instances.contains_key(id));
-                self.statuses.extend(list.into_iter().map(|status| (status.id.clone(), Arc::new(status))));
+                // Asked without ids, it names all that runs in the Region: what is known to be nobody's concern is not kept.
+                let holders: BTreeSet<&InstanceId> = self
+                    .addresses
+                    .values()
+                    .filter_map(|address| address.association.as_ref()?.instance.as_ref())
+                    .collect();
+                let all = self.instances_at.is_none() || self.addresses_at.is_none();
+                let concerns = |id: &InstanceId| all || self.instances.contains_key(id) || holders.contains(id);
+                let kept = list.into_iter().filter(|status| concerns(&status.id));
+                self.statuses.extend(kept.map(|status| (status.id.clone(), Arc::new(status))));
                 self.statuses_at = Some(now);
             }
             Seen::InstanceTags(_) => {}
@@ -352,6 +361,8 @@ pub struct ClusterAddress {
     pub border_group: Option<String>,
     /// Its mode, as tagged; it may have expired.
     pub mode: AddressMode,
+    /// Whether its tag cannot be read, and is taken as `manual` therefore.
+    pub mode_unreadable: bool,
     /// The node it belongs on.
     pub prefer: Option<InstanceId>,
     /// Who holds it.
@@ -414,6 +425,8 @@ pub struct Node {
     pub priority: u16,
     /// The checks put to it, beside `ec2`.
     pub checks: Arc<[Check]>,
+    /// Whether they are its own, and not its cluster's.
+    pub has_own_checks: bool,
     /// Its interfaces.
     pub interfaces: Arc<Instance>,
     /// `eipwatch:address`: the private address that is to carry the Elastic IP.
@@ -514,6 +527,16 @@ struct Member<'a> {
     shared: bool,
 }
 
+fn read_policy(tags: &Tags, key: &str, resource: &dyn std::fmt::Display, problems: &mut Vec<String>) -> Policy {
+    let Some(text) = tags.get(key) else { return Policy::default() };
+    let (policy, wrong) = policy::parse(text);
+    if text.trim().is_empty() {
+        problems.push(format!("{key} on {resource}: it is empty; the defaults are used"));
+    }
+    problems.extend(wrong.into_iter().map(|what| format!("{key} on {resource}: {what}")));
+    policy
+}
+
 /// Reads all clusters out of the facts. Also returned: problems that belong to no cluster.
 pub fn clusters(facts: &Facts, keys: &Keys) -> (BTreeMap<ClusterName, Cluster>, Vec<String>) {
     let mut loose_problems = Vec::new();
@@ -570,18 +593,15 @@ impl Reader<'_> {
     fn cluster(&self, addresses: &[&Arc<Address>], members: &BTreeMap<InstanceId, Member<'_>>) -> Cluster {
         let keys = self.keys;
         let mut problems = Vec::new();
-        let mut policy = Policy::default();
-        let mut checks = Vec::new();
+        let mut settings = addresses.iter().map(|address| {
+            let policy = read_policy(&address.tags, &keys.policy, &address.id, &mut problems);
+            (policy, read_checks(&address.tags, &keys.check, &address.id, &mut problems))
+        });
+        let (policy, checks) = settings.next().unwrap_or_default();
+        // The others' serve for nothing, but what is wrong with them is told.
+        settings.for_each(drop);
+        let checks = checks.unwrap_or_default();
         if let Some(first) = addresses.first() {
-            if let Some(text) = first.tags.get(&keys.policy) {
-                let (read, wrong) = policy::parse(text);
-                if text.trim().is_empty() {
-                    problems.push(format!("{} on {}: it is empty; the defaults are used", keys.policy, first.id));
-                }
-                problems.extend(wrong.into_iter().map(|what| format!("{} on {}: {what}", keys.policy, first.id)));
-                policy = read;
-            }
-            checks = read_checks(&first.tags, &keys.check, &first.id, &mut problems).unwrap_or_default();
             for other in addresses.iter().skip(1) {
                 for key in [&keys.check, &keys.policy] {
                     if other.tags.get(key) != first.tags.get(key) {
@@ -612,16 +632,15 @@ impl Reader<'_> {
         let once_ours: BTreeSet<InstanceId> = states.iter().flatten().map(|state| state.holder.clone()).collect();
         let mut read_addresses = Vec::with_capacity(addresses.len());
         for (address, state) in addresses.iter().zip(states) {
-            let mode = match address.tags.get(&keys.mode) {
-                None => AddressMode::Auto,
-                Some(text) => AddressMode::parse(text).unwrap_or_else(|what| {
-                    problems.push(format!(
-                        "{} on {}: {what}; it is taken as manual: nothing moves by itself",
-                        keys.mode, address.id
-                    ));
-                    AddressMode::Manual { until: None }
-                }),
-            };
+            let mode = address.tags.get(&keys.mode).map_or(Ok(AddressMode::Auto), |text| AddressMode::parse(text));
+            let mode_unreadable = mode.is_err();
+            let mode = mode.unwrap_or_else(|what| {
+                problems.push(format!(
+                    "{} on {}: {what}; it is taken as manual: nothing moves by itself",
+                    keys.mode, address.id
+                ));
+                AddressMode::Manual { until: None }
+            });
             let prefer =
                 read(&address.tags, &keys.prefer, &address.id, "no node is preferred", &mut problems, tags::prefer);
             let holder = self.holder(address, &once_ours, &nodes);
@@ -655,6 +674,7 @@ impl Reader<'_> {
                 public_ip: address.public_ip,
                 border_group: address.border_group.clone(),
                 mode,
+                mode_unreadable,
                 prefer,
                 holder,
                 state,
@@ -738,11 +758,10 @@ impl Reader<'_> {
         let default_priority = format!("{} is used", tags::DEFAULT_PRIORITY);
         let priority = read(tags, &keys.priority, id, &default_priority, problems, tags::priority)
             .unwrap_or(tags::DEFAULT_PRIORITY);
-        let checks = match read_checks(tags, &keys.check, id, problems) {
-            // Where nothing of it can be read, `ec2` remains.
-            Some(own) => own.into(),
-            None => cluster_checks.clone(),
-        };
+        // Where nothing of its own can be read, `ec2` remains.
+        let own_checks = read_checks(tags, &keys.check, id, problems);
+        let has_own_checks = own_checks.is_some();
+        let checks = own_checks.map_or_else(|| cluster_checks.clone(), Arc::from);
         let own_address = read(tags, &keys.address, id, "the first free one is used", problems, tags::private_address);
         if let Some(ip) = own_address
             && sighting.described
@@ -765,6 +784,7 @@ impl Reader<'_> {
             mode,
             priority,
             checks,
+            has_own_checks,
             interfaces: instance,
             own_address,
             probe_ip: Err(String::new()),
@@ -824,5 +844,38 @@ impl Reader<'_> {
                     .ok_or_else(|| "no private address of it is known".to_owned())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::decide::tests::running;
+    use crate::core::model::StatusCheck;
+
+    #[test]
+    fn the_status_of_what_is_nobodys_concern_is_not_kept() {
+        let now = Time::from_millis(0);
+        let status = |id: &str| {
+            let [system, instance, ebs, application] = [StatusCheck::Ok; 4];
+            InstanceStatus { id: id.into(), system, instance, ebs, application, scheduled: Vec::new() }
+        };
+        let region = || Seen::Status(["i-1", "i-7", "i-9"].map(status).to_vec());
+        let kept = |facts: &Facts| facts.statuses.keys().map(ToString::to_string).collect::<Vec<_>>();
+        let mut facts = Facts::default();
+        facts.take(region(), now);
+        assert_eq!(kept(&facts).len(), 3, "whose concern they are is not known yet");
+        facts.take_described(vec![running(1).interfaces.as_ref().clone()], now);
+        facts.instances_at = Some(now);
+        let held = Address {
+            id: "eipalloc-1".into(),
+            public_ip: Ipv4Addr::new(203, 0, 113, 1),
+            border_group: None,
+            association: Some(Association { instance: Some("i-9".into()), interface: None, private_ip: None }),
+            tags: Tags::new(),
+        };
+        facts.take_addresses(vec![held], now);
+        facts.take(region(), now);
+        assert_eq!(kept(&facts), ["i-1", "i-9"], "a node, and who holds an address");
     }
 }

@@ -21,7 +21,7 @@ const MAX_WORDS: usize = MAX_VALUE_CHARS / 2;
 const MAX_CLUSTERS_PER_NODE: usize = 32;
 
 /// The longest prefix of the tag keys, so that the longest key stays below EC2's 128 characters.
-const MAX_PREFIX_CHARS: usize = 32;
+const MAX_PREFIX_CHARS: usize = 57;
 
 /// The most characters of what somebody wrote that a problem repeats.
 const MAX_QUOTED_CHARS: usize = 64;
@@ -253,14 +253,14 @@ impl Keys {
     }
 }
 
-/// Reads `EIPWATCH_TAG_PREFIX`: 1 to 32 of the characters that tags may carry, taken as it stands.
+/// Reads `EIPWATCH_TAG_PREFIX`: 1 to 57 of the characters that tags may carry, taken as it stands.
 ///
 /// # Errors
 /// A fragment that names the prefix and what is wrong with it.
 pub fn prefix(text: &str) -> Result<String, String> {
     let reserved = text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:"));
     match text.len() {
-        0 => Err("'' is empty; a tag prefix has 1 to 32 characters".to_owned()),
+        0 => Err("'' is empty; a tag prefix has 1 to 57 characters".to_owned()),
         _ if reserved => Err(format!("{} begins with aws:, which AWS keeps for itself", quote(text))),
         _ if !text.chars().all(is_tag_char) => Err(format!("{} {}", quote(text), foreign(text))),
         length if length > MAX_PREFIX_CHARS => {
@@ -862,10 +862,10 @@ mod tests {
     fn prefixes() {
         assert_eq!(prefix("eipwatch:").as_deref(), Ok("eipwatch:"));
         assert_eq!(prefix("team/ha").as_deref(), Ok("team/ha"));
-        let longest = "p".repeat(32);
+        let longest = "p".repeat(57);
         assert_eq!(prefix(&longest), Ok(longest.clone()));
-        assert_eq!(prefix("").unwrap_err(), "'' is empty; a tag prefix has 1 to 32 characters");
-        assert_eq!(prefix(&format!("{longest}p")).unwrap_err(), format!("'{longest}p' is longer than 32 characters"));
+        assert_eq!(prefix("").unwrap_err(), "'' is empty; a tag prefix has 1 to 57 characters");
+        assert_eq!(prefix(&format!("{longest}p")).unwrap_err(), format!("'{longest}p' is longer than 57 characters"));
         assert_eq!(prefix("aws:x").unwrap_err(), "'aws:x' begins with aws:, which AWS keeps for itself");
         assert!(prefix("AWS:x").is_err());
         assert_eq!(prefix("a*").unwrap_err(), "'a*' holds '*'; tags carry letters, digits and + - = . _ : / @");

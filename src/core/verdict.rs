@@ -1007,4 +1007,26 @@ mod tests {
             assert_eq!(unlikely.judge(case).verdict, verdict, "{peers_pulse:?}");
         }
     }
+
+    #[test]
+    fn an_answer_that_does_not_show_the_node_is_neither_look() {
+        let scene = Scene::beating(ago(3_600_000));
+        let seen = ago(30_000);
+        let pulse = Some(Pulse { seq: 7, seen, advanced: false, first_asked: seen, last_asked: seen, after: seen });
+        // The second is due after its interval and a second, the third 5 s later; EC2 was asked since, and when did it last show the node?
+        let last_shown = [
+            (ago(24_001), Verdict::Unknown),
+            (ago(24_000), Verdict::Unknown),
+            (ago(19_001), Verdict::Unknown),
+            (ago(19_000), Verdict::Unhealthy),
+        ];
+        for (read_at, verdict) in last_shown {
+            let asked_at = Some(ago(0));
+            let case = Case { pulse, peers_pulse: Some(ago(0)), read_at: Some(read_at), asked_at, ..scene.case() };
+            let finding = scene.judge(case);
+            assert_eq!(finding.verdict, verdict, "{read_at}");
+            let told = finding.evidence.last().map(|evidence| evidence.text.clone()).unwrap_or_default();
+            assert_eq!(told.contains("EC2 did not show the node"), verdict == Verdict::Unknown, "{told}");
+        }
+    }
 }

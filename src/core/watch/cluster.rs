@@ -388,7 +388,7 @@ impl Watched {
                 alarms_told: &around.looks.alarm_names.told,
                 gone_event: memory.gone_event,
                 holder,
-                own_checks: node.checks.as_ref() != self.cluster.checks.as_slice(),
+                own_checks: node.has_own_checks,
                 status_read,
                 deadline: around.deadline,
             };

@@ -227,7 +227,7 @@ pub struct Looks {
     interface_ids: BTreeSet<InterfaceId>,
     repeat: bool,
     urgent: bool,
-    /// How many complete reads of addresses and instances there were.
+    /// How many sweeps there were: one, or in a watch one for each time that addresses and instances were read in full.
     pub rounds: u32,
 }
 
@@ -603,7 +603,10 @@ impl Looks {
     fn finish_round(&mut self, asked: Time, now: Time) {
         self.instances.answered(asked);
         self.instances.due = None;
-        self.rounds = self.rounds.saturating_add(1);
+        // What one sweep reads again is of the same sweep.
+        if self.repeat || self.rounds == 0 {
+            self.rounds = self.rounds.saturating_add(1);
+        }
         if self.repeat {
             self.instances.want(asked + ROUND);
         }
@@ -705,8 +708,9 @@ impl Looks {
 fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Duration) -> Outcome {
     let refused = error.failure == Failure::NotPermitted;
     routine.refusals = if refused { routine.refusals + 1 } else { 0 };
-    // Where it was allowed before, credentials or a policy may be about to change.
-    if refused && (routine.answers == 0 || routine.refusals >= MAX_REFUSALS) {
+    // Where it was allowed before, credentials or a policy may be about to change. EC2 has been seen not to know good credentials, too.
+    let for_good = routine.answers == 0 && error.code != "AuthFailure";
+    if refused && (for_good || routine.refusals >= MAX_REFUSALS) {
         routine.error = Some(error.clone());
         routine.given_up = true;
         return Outcome::Fatal(error);

@@ -7,14 +7,14 @@ use std::time::Duration;
 use crate::core::decide::{self, Why, remembered};
 use crate::core::log::Record;
 use crate::core::model::{Act, AllocationId, CloudError, ClusterName, Failure, InstanceId};
-use crate::core::snapshot::{Holder, Reservation};
+use crate::core::snapshot::{ClusterAddress, Holder, Reservation};
 use crate::core::tags::{AddressMode, State};
 use crate::core::time::Time;
 
 use super::cluster::{self, Watched};
 use super::command::Command;
 use super::looks::{self, backoff};
-use super::moving::{MAX_TRIES, Moving, NODES_BEFORE_MOVE, Phase, Progress, READ_BEFORE_MOVE};
+use super::moving::{MAX_TRIES, Moving, NODES_BEFORE_MOVE, Phase, Progress, RACED_FOR, READ_BEFORE_MOVE};
 use super::tagging::{Purpose, TagWrite};
 use super::{Doing, Effect, Watch};
 
@@ -259,16 +259,11 @@ impl Watch {
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         // A pause that is over may have been made longer in its last moments.
         let paused_until = address.and_then(|address| address.mode.until()).filter(|until| *until <= now);
-        // Watches that race for a last resort need not choose alike: who comes later sees where it went. Nor do those that race to bring
-        // back what has only just come, and was displaced: of two addresses on one node each would displace the other, again and again.
-        let raced = watched.intended.get(id).filter(|intent| match intent.why {
-            Why::LastResort => true,
-            Why::NoHolder => {
-                let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
-                decide::last_move(state, now).is_some_and(|at| now.since(at) < decide::SETTLING)
-            }
-            _ => false,
-        });
+        // Watches that race for it need not choose alike: who comes later sees where it went. They do for a last resort, and for what has
+        // been moved lately: it may have been displaced at once, and what was taken for an old answer is believed by all at the same moment.
+        let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
+        let moved_lately = decide::last_move(state, now).is_some_and(|at| now.since(at) < RACED_FOR);
+        let raced = watched.intended.get(id).filter(|intent| intent.why == Why::LastResort || moved_lately);
         let read_since = paused_until.max(raced.map(|intent| intent.since));
         read_since.is_none_or(|since| self.looks.addresses.asked.is_some_and(|asked| asked >= since))
     }
@@ -352,7 +347,9 @@ impl Watch {
     /// A forced move waits until the address's mode is manual: a sweep elsewhere would undo it.
     fn force_is_recorded(&mut self, watched: &Watched, id: &AllocationId, now: Time) -> bool {
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        if address.is_some_and(|address| address.mode == AddressMode::Manual { until: None }) {
+        let is_manual =
+            |address: &ClusterAddress| !address.mode_unreadable && address.mode == AddressMode::Manual { until: None };
+        if address.is_some_and(is_manual) {
             return true;
         }
         let waiting = |of: &Purpose| matches!(of, Purpose::Force(address) if address == id);

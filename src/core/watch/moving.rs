@@ -23,6 +23,9 @@ pub const READ_BEFORE_MOVE: Duration = Duration::from_secs(1);
 /// Nodes are read at most this long before an address is moved, as long as EC2 answers; before a planned move also while it is searched for
 /// those that it can describe.
 pub const NODES_BEFORE_MOVE: Duration = Duration::from_secs(6);
+/// What was moved less than this ago is read once more between the decision to move it and the call: others may be about to do the same.
+/// Longer than [`SETTLING`], at whose end all believe what they see.
+pub const RACED_FOR: Duration = SETTLING.saturating_mul(2);
 /// How old the last of these reads may be at their end to tell how it ended: while EC2 does not answer, the end is put off.
 pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How far apart two reads must show a third holder before the move is given up: one alone may be stale.
@@ -441,5 +444,15 @@ mod tests {
         let holder = Holder::Node("i-2".into());
         assert!(matches!(moving.seen(&holder, Some(6), Time::from_millis(10_900)), Progress::LookAt(_)));
         assert_eq!(moving.seen(&holder, Some(7), Time::from_millis(11_000)), Progress::Arrived);
+    }
+
+    #[test]
+    fn an_address_that_ec2_does_not_know_is_given_up_at_the_fifth_time() {
+        let mut moving = moving();
+        let error = |failure| CloudError { failure, code: "Code".to_owned(), message: "a message".to_owned() };
+        let mut is_over = |failure| moving.answered(Err(error(failure)), 1, Time::from_millis(0)).is_some();
+        assert!(!is_over(Failure::Throttled), "this one does not count");
+        let told: Vec<bool> = (0..MAX_UNKNOWN).map(|_| is_over(Failure::AddressGone)).collect();
+        assert_eq!(told, [false, false, false, false, true]);
     }
 }

@@ -695,13 +695,19 @@ fn alarm_without_a_dimension_counts_for_none_on_a_cluster() {
     told.problem("alarm:High.Load has no InstanceId dimension");
 }
 
-/// `alarm`: on a node's own check it needs no dimension.
+/// `alarm`: on a node's own check it needs no dimension, though the cluster's is the same.
 #[test]
 fn alarm_without_a_dimension_counts_on_a_nodes_own_check() {
-    let mut scene = Scene::pair();
-    scene.tag_node(A, "check", "http:8080/health alarm:High.Load");
-    scene.alarm(AlarmState::Alarm, &[]);
-    scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    for clusters_own in [false, true] {
+        let mut scene = Scene::pair();
+        let check = "http:8080/health alarm:High.Load";
+        scene.tag_node(A, "check", check);
+        if clusters_own {
+            scene.tag_address(0, "check", check);
+        }
+        scene.alarm(AlarmState::Alarm, &[]);
+        scene.expect("move holder-unhealthy to B", &["associate B", "tag health A", "tag state 0"], "B");
+    }
 }
 
 /// `alarm`: a name that CloudWatch does not know, and a CloudWatch that is down, tell nothing and are problems.

@@ -406,6 +406,24 @@ fn force_outlasts_a_pause() {
     assert_eq!(scene.holder(0), "B");
 }
 
+/// A mode that cannot be read is taken as `manual`; `pause` and `force` set it all the same, and there is no problem any more.
+#[test]
+fn a_mode_that_cannot_be_read_is_set() {
+    let b = Scene::pair().node(B);
+    for payload in [json!({"action": "pause"}), json!({"action": "move", "to": &*b, "force": true})] {
+        let mut scene = Scene::pair();
+        scene.refuse(B);
+        scene.tag_address(0, "mode", "manuel");
+        let told = scene.sweep();
+        told.problem("manuel");
+        let told = scene.send(&payload);
+        assert!(told.report.ok, "{:?}", told.report.error);
+        assert_eq!(scene.address_tag(0, "mode"), "manual", "{payload}");
+        let problems = scene.sweep().problems();
+        assert!(!problems.contains("manuel"), "{problems}");
+    }
+}
+
 /// `force` that has written the mode and then could not be sent says that the address does not fail over any more.
 #[test]
 fn force_that_comes_no_further_than_the_mode_says_so() {

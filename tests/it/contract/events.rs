@@ -2,7 +2,7 @@
 
 use eipwatch::embedded::ec2::{AlarmState, Id, InstanceSpec, State, Tags, tags};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
-use eipwatch::sim::world::{lifecycle_event, schedule_event, spot_event, state_event};
+use eipwatch::sim::world::{Behaviour, lifecycle_event, schedule_event, spot_event, state_event};
 use serde_json::{Value, json};
 
 use super::{A, B, Scene};
@@ -79,6 +79,16 @@ fn each_event_sweeps_the_clusters_that_it_is_about() {
         assert_eq!((told.report.trigger.as_str(), clusters(&told)), (trigger, expected), "{payload}");
         assert_eq!(told.report.sweeps, 1, "{payload}");
     }
+}
+
+/// A sweep goes on probing until it can decide, reads EC2 once more before it moves, and is one sweep.
+#[test]
+fn a_sweep_that_moves_is_one_sweep() {
+    let mut scene = Scene::pair();
+    scene.service(A, Behaviour::Silent);
+    let told = scene.sweep();
+    scene.ends(&told, "move holder-unhealthy to B", "B");
+    assert_eq!(told.report.sweeps, 1);
 }
 
 /// An event that concerns no cluster answers `clusters: []`.

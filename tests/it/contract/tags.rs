@@ -366,6 +366,19 @@ fn at_most_a_hundred_garbled_tags_are_told_of() {
     assert_eq!(told.problems().matches("garbage-").count(), 100, "{}", told.problems());
 }
 
+/// The settings of another address than the first serve for nothing; what is wrong with them is told all the same.
+#[test]
+fn garbage_in_the_settings_of_another_address_is_named() {
+    let mut scene = Scene::seasoned(2, 2);
+    for (key, value) in [("policy", "fall=three"), ("check", "http:99999")] {
+        scene.tag_address(1, key, value);
+        let problems = scene.sweep().problems();
+        let named = format!("eipwatch:{key} on {}: ", scene.address(1));
+        let is_named = |line: &str| line.starts_with(&named) && line.contains(value);
+        assert!(problems.lines().any(is_named), "{named}: {problems}");
+    }
+}
+
 /// A cluster whose tags are all removed is no more; a move on its way is seen to its end.
 #[test]
 fn a_cluster_without_tags_is_no_more() {

@@ -228,6 +228,7 @@ fn an_ec2_that_cannot_be_observed_fails_the_invocation() {
         (Api::DescribeAddresses, "InternalError"),
         (Api::DescribeInstances, "RequestLimitExceeded"),
         (Api::DescribeAddresses, "UnauthorizedOperation"),
+        (Api::DescribeAddresses, "AuthFailure"),
     ] {
         let mut scene = Scene::pair();
         scene.world.time_limit_ms = 20_000;
@@ -240,6 +241,19 @@ fn an_ec2_that_cannot_be_observed_fails_the_invocation() {
             assert!(told.report.error.clone().unwrap_or_default().contains(" for web"), "{:?}", told.report.error);
         }
         assert_eq!((told.calls.len(), scene.holder(0).as_str()), (0, "A"));
+    }
+}
+
+/// EC2 that does not know good credentials for a moment is asked again.
+#[test]
+fn an_ec2_that_does_not_know_the_credentials_at_first_is_asked_again() {
+    for api in [Api::DescribeAddresses, Api::DescribeInstances] {
+        let mut scene = Scene::pair();
+        let epoch_ms = scene.epoch_ms();
+        scene.ec2.faults_mut().push(Rule::error("AuthFailure").on(api).between(epoch_ms, epoch_ms + 1_000));
+        scene.stop_node(A);
+        let told = scene.sweep();
+        scene.ends(&told, "move holder-gone to B", "B");
     }
 }
 
@@ -439,6 +453,37 @@ fn a_cluster_that_is_no_more_is_not_waited_for_once_its_move_is_over() {
     assert!(lost > 0 && gone > 0, "the tags were never removed while the move was on its way: {lost}, {gone}");
 }
 
+/// What came of a move of an address that left its cluster meanwhile is told as it is: in vain, by others, or not known.
+#[test]
+fn what_came_of_a_move_of_an_address_that_left_its_cluster_is_told() {
+    let nothing: fn(&mut Scene) = |_| {};
+    let by_hand: fn(&mut Scene) = |scene| scene.by_hand(0, Some(C));
+    let error = |code| Fault::Error(eipwatch::embedded::ec2::Error::injected(code));
+    for (fault, meanwhile, time_limit_ms, what, holder) in [
+        (error("InvalidParameterValue"), nothing, 60_000, "was NOT moved", "A"),
+        (error("RequestLimitExceeded"), by_hand, 60_000, "was not moved by this invocation", "C"),
+        (Fault::Hollow, nothing, 10_000, "may have been moved", "A"),
+    ] {
+        let mut scene = Scene::seasoned(1, 3);
+        scene.world.time_limit_ms = time_limit_ms;
+        scene.stop_node(A);
+        for fault in [fault, Fault::Latency { min_ms: 4_000, max_ms: 4_000 }] {
+            scene.ec2.faults_mut().push(Rule::new(fault).on(Api::AssociateAddress));
+        }
+        scene.after(1_000, |scene| {
+            let address = scene.address(0);
+            scene.world.untag(&address, "cluster");
+        });
+        scene.after(3_000, meanwhile);
+        let told = scene.watch(20);
+        let cluster = told.cluster();
+        let text = format!("{} {what} to {}", scene.address(0), scene.node(B));
+        assert!(cluster.addresses.is_empty(), "it has left: {:?}", cluster.addresses);
+        assert!(cluster.problems.iter().any(|problem| problem.starts_with(&text)), "{text}: {:?}", cluster.problems);
+        assert_eq!(scene.holder(0), holder, "{text}");
+    }
+}
+
 /// Rule 10: the answer to a record that was slow to be written hides no newer one: who has the address back is known.
 #[test]
 fn rule_10_a_late_answer_hides_no_newer_record() {
@@ -544,11 +589,11 @@ fn an_address_that_no_longer_exists_is_reported() {
     scene.stop_node(A);
     let told = scene.sweep();
     assert!(!told.report.ok);
-    assert!(
-        told.report.error.clone().unwrap_or_default().contains("InvalidAllocationID.NotFound"),
-        "{:?}",
-        told.report.error
-    );
+    let error = told.report.error.clone().unwrap_or_default();
+    assert!(error.contains("InvalidAllocationID.NotFound"), "{error}");
+    let look = format!("aws ec2 describe-addresses --allocation-ids {}", scene.address(0));
+    let decision = told.text();
+    assert!(decision.contains(&look), "how to see whether it is still there: {decision}");
     let tried = told.calls.iter().filter(|call| call.starts_with("associate")).count();
     assert_eq!(tried, 5);
 }

@@ -178,6 +178,9 @@ fn why_not_permitted() {
     assert!(made.len() == 1 && !made[0].ok, "the attempt is in moves: {made:?}");
     let error = told.report.error.clone().unwrap();
     assert!(error.starts_with("web: ") && error.contains("UnauthorizedOperation"), "{error}");
+    let needed = format!("The role needs ec2:AssociateAddress on {}, {} and eni-", scene.address(0), scene.node(B));
+    let decision = told.text();
+    assert!(decision.contains(&needed), "what to do about it is said: {decision}");
 }
 
 /// Where AWS allows the move to one node and not to another, the address goes where it may: a role's policy may name some of them only.

@@ -210,7 +210,7 @@ fn three_nodes_fail_one_after_another() {
         whys: &["holder-unhealthy", "holder-gone", "moved-elsewhere"],
         ..PAIR
     };
-    explore(setup, 924);
+    explore(setup, 941);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn events_come_late_or_of_an_earlier_life() {
         whys: &["holder-gone", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 1_588);
+    explore(setup, 1_660);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback"],
         ..PAIR
     };
-    explore(setup, 2_056);
+    explore(setup, 2_223);
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn the_brake_holds() {
         whys: &["max-moves", "holder-gone", "holder-draining"],
         ..PAIR
     };
-    explore(setup, 1_995);
+    explore(setup, 2_283);
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn commands_move_it_and_others_do_too() {
         whys: &["manual", "refused"],
         ..PAIR
     };
-    explore(setup, 2_354);
+    explore(setup, 2_387);
 }
 
 #[test]
@@ -354,5 +354,5 @@ fn answers_come_in_any_order() {
         whys: &["holder-unhealthy", "no-candidate"],
         ..PAIR
     };
-    explore(setup, 1_380);
+    explore(setup, 1_379);
 }
