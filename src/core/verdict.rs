@@ -1029,4 +1029,19 @@ mod tests {
             assert_eq!(told.contains("EC2 did not show the node"), verdict == Verdict::Unknown, "{told}");
         }
     }
+
+    #[test]
+    fn a_third_look_that_is_due_too_late_is_told() {
+        let scene = Scene::beating(ago(3_600_000));
+        let seen = ago(8_000);
+        let pulse = Some(Pulse { seq: 7, seen, advanced: false, first_asked: seen, last_asked: seen, after: seen });
+        for (deadline_s, text) in [(4, "a third look follows"), (3, "the third look, at")] {
+            let deadline = ago(0) + Duration::from_secs(deadline_s);
+            let case = Case { pulse, peers_pulse: Some(ago(0)), deadline, ..scene.case() };
+            let finding = scene.judge(case);
+            assert_eq!(finding.verdict, Verdict::Unknown);
+            let told = finding.evidence.last().map(|evidence| evidence.text.clone()).unwrap_or_default();
+            assert!(told.contains(text), "{deadline_s}: {told}");
+        }
+    }
 }

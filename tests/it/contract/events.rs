@@ -88,7 +88,7 @@ fn a_sweep_that_moves_is_one_sweep() {
     scene.service(A, Behaviour::Silent);
     let told = scene.sweep();
     scene.ends(&told, "move holder-unhealthy to B", "B");
-    assert_eq!(told.report.sweeps, 1);
+    assert_eq!((told.report.sweeps, told.problems()), (1, String::new()));
 }
 
 /// An event that concerns no cluster answers `clusters: []`.
