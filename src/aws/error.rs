@@ -34,7 +34,7 @@ pub(super) fn too_many_pages(call: Call, max_pages: usize) -> CloudError {
 }
 
 /// What an error of the SDK means. Codes that are not AWS's own: `Timeout` (nothing within the time limit), `Connect`
-/// (no connection), `Response` (no answer of AWS, or none that can be read), `NoCredentials`, `Request` (never sent).
+/// (no connection, or for another reason not sent), `Response` (no answer of AWS, or none that can be read), `NoCredentials`, `Request` (never sent).
 pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> CloudError
 where
     E: ProvideErrorMetadata + Error + 'static,

@@ -593,14 +593,18 @@ impl Reader<'_> {
     fn cluster(&self, addresses: &[&Arc<Address>], members: &BTreeMap<InstanceId, Member<'_>>) -> Cluster {
         let keys = self.keys;
         let mut problems = Vec::new();
-        let mut settings = addresses.iter().map(|address| {
-            let policy = read_policy(&address.tags, &keys.policy, &address.id, &mut problems);
-            (policy, read_checks(&address.tags, &keys.check, &address.id, &mut problems))
-        });
-        let (policy, checks) = settings.next().unwrap_or_default();
-        // The others' serve for nothing, but what is wrong with them is told.
-        settings.for_each(drop);
-        let checks = checks.unwrap_or_default();
+        let read_settings = |address: &Address, problems: &mut Vec<String>| {
+            let policy = read_policy(&address.tags, &keys.policy, &address.id, problems);
+            (policy, read_checks(&address.tags, &keys.check, &address.id, problems).unwrap_or_default())
+        };
+        let first = addresses.first().map(|first| read_settings(first, &mut problems));
+        let (policy, checks) = first.unwrap_or_default();
+        // The others' serve for nothing: what is wrong with them is told, and not what is used instead.
+        let mut wrong = Vec::new();
+        for other in addresses.iter().skip(1) {
+            read_settings(other, &mut wrong);
+        }
+        problems.extend(wrong.iter().filter_map(|problem| problem.split("; ").next()).map(str::to_owned));
         if let Some(first) = addresses.first() {
             for other in addresses.iter().skip(1) {
                 for key in [&keys.check, &keys.policy] {

@@ -20,7 +20,7 @@ const MAX_WORDS: usize = MAX_VALUE_CHARS / 2;
 /// The most clusters of one node. Each may need a health tag of its own, and EC2 allows 50 tags a resource.
 const MAX_CLUSTERS_PER_NODE: usize = 32;
 
-/// The longest prefix of the tag keys, so that the longest key stays below EC2's 128 characters.
+/// The longest prefix of the tag keys, so that the longest key has EC2's 128 characters at most.
 const MAX_PREFIX_CHARS: usize = 57;
 
 /// The most characters of what somebody wrote that a problem repeats.
