@@ -137,6 +137,7 @@ pub mod demo;
 pub mod drive;
 pub mod embedded;
 pub mod env;
+pub mod hyper_io;
 #[cfg(feature = "aws")]
 pub mod lambda;
 #[cfg(feature = "aws")]

@@ -5,14 +5,11 @@
 //! that is ever connected to is the target's.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use hyper::Uri;
-use hyper::header::HeaderValue;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, SignatureScheme};
@@ -114,7 +111,10 @@ async fn connect(target: &ProbeTarget) -> Result<Limited, Answer> {
 }
 
 fn request(target: &ProbeTarget) -> Result<String, Answer> {
-    let unsendable = |what: &str| Answer::NotAsked(format!("{what} cannot be sent in a request"));
+    let sendable = |text: &str, what: &str| {
+        let is_sendable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if is_sendable { Ok(()) } else { Err(Answer::NotAsked(format!("{what} cannot be sent in a request"))) }
+    };
     let default_port = match target.scheme {
         Scheme::Https => 443,
         _ => 80,
@@ -125,9 +125,9 @@ fn request(target: &ProbeTarget) -> Result<String, Answer> {
         None if target.port == default_port => target.ip.to_string(),
         None => format!("{}:{}", target.ip, target.port),
     };
-    HeaderValue::try_from(&host).map_err(|_| unsendable("the host"))?;
-    let path = Uri::try_from(&*target.path).map_err(|_| unsendable("the path"))?;
-    let path = path.path_and_query().map_or("/", |path| path.as_str());
+    sendable(&host, "the host")?;
+    sendable(&target.path, "the path")?;
+    let path = &target.path;
     Ok(format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
     ))
@@ -148,10 +148,13 @@ where
     stream.flush().await.map_err(|error| from_io(&error))?;
     let mut head = Vec::with_capacity(PIECE_BYTES);
     loop {
+        let before = head.len();
         if stream.read_buf(&mut head).await.map_err(|error| from_io(&error))? == 0 {
             return Err(Answer::Failed(CLOSED.into()));
         }
-        if let Some(code) = status(&mut head)? {
+        // Only the end of a line tells more than the first bytes did: what is dripped is not read again and again.
+        let tells = before == 0 || head.iter().skip(before).any(|byte| *byte == b'\n');
+        if tells && let Some(code) = status(&mut head)? {
             return Ok(Answer::Status(code));
         }
         if head.len() >= MAX_HEAD_BYTES {
@@ -312,38 +315,6 @@ impl AsyncWrite for Limited {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-}
-
-/// A tokio stream as hyper wants it. The copy spares the `unsafe` that a shared buffer would take.
-pub struct HyperIo<S>(pub S);
-
-impl<S: AsyncRead + Unpin> hyper::rt::Read for HyperIo<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut into: hyper::rt::ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let mut piece = [MaybeUninit::uninit(); PIECE_BYTES];
-        let mut piece = ReadBuf::uninit(&mut piece);
-        let mut piece = piece.take(into.remaining());
-        ready!(Pin::new(&mut self.0).poll_read(cx, &mut piece))?;
-        into.put_slice(piece.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> hyper::rt::Write for HyperIo<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
@@ -524,6 +495,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nno colon here\r\nSpaced : yes\r\nFolded: a\r\n b\r\n\r\n", 200),
             // Nothing but the line counts, whatever becomes of the rest.
             ("HTTP/1.1 200 OK\r\n", 200),
+            ("HTTP/1.1 101 Switching Protocols\r\n", 101),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: six\r\n\r\n", 200),
             ("HTTP/1.0 503 No\r\nTransfer-Encoding: chunked\r\n\r\n", 503),
             (&many, 200),
@@ -635,6 +607,17 @@ mod tests {
             assert_eq!(probe(target(Scheme::Http, port, LONG)).await, failed(text), "{piece:?}");
             seen(node).await;
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_single_bytes_is_the_same_answer() {
+        let (near, far) = tokio::io::duplex(1);
+        let (mut read, mut write) = tokio::io::split(far);
+        let answer = b"HTTP/1.1 103 Early Hints\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n";
+        let mut asked = tokio::io::sink();
+        let node = async { tokio::join!(tokio::io::copy(&mut read, &mut asked), write.write_all(answer)) };
+        let got = tokio::select! { got = get("GET", near) => got, over = node => panic!("{over:?}") };
+        assert_eq!(got, Ok(Answer::Status(200)));
     }
 
     #[tokio::test]

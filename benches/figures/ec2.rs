@@ -15,7 +15,7 @@ use eipwatch::core::time::Time;
 use eipwatch::drive::{Clock, SystemClock};
 use eipwatch::embedded::Ec2;
 use eipwatch::embedded::ec2::{Attachment, Error, Filter, Id, Instance, PAGE_SIZE, Request, Response, Tags};
-use eipwatch::probe::HyperIo;
+use eipwatch::hyper_io::HyperIo;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;

@@ -279,7 +279,6 @@ fn finding(node: &snapshot::Node, cluster: &Cluster, holder: &Option<InstanceId>
         alarms_told: &BTreeMap::new(),
         gone_event: None,
         holder: holder.as_ref() == Some(&node.id),
-        own_checks: false,
         status_read: true,
         deadline: Time::from_millis(u64::MAX),
     };

@@ -544,7 +544,7 @@ impl Beat {
                 // AWS ends its sentences; what is said here goes on.
                 let text = text.trim_end_matches('.').to_owned();
                 if let Some(farewell) = &mut self.farewell {
-                    let hopeless = !matches!(error.failure, Failure::Throttled | Failure::Transient);
+                    let hopeless = error.is_hopeless();
                     self.next_write = now + farewell.pause;
                     farewell.pause *= 2;
                     let why = farewell.why.clone();

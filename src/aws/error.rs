@@ -34,7 +34,7 @@ pub(super) fn too_many_pages(call: Call, max_pages: usize) -> CloudError {
 }
 
 /// What an error of the SDK means. Codes that are not AWS's own: `Timeout` (nothing within the time limit), `Connect`
-/// (no connection, or for another reason not sent), `Response` (no answer of AWS, or none that can be read), `NoCredentials`, `Request` (never sent).
+/// (no connection), `Response` (no answer of AWS, or none that can be read), `NoCredentials`, `Request` (never sent).
 pub(super) fn classify<E>(error: &SdkError<E, HttpResponse>) -> CloudError
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -53,11 +53,12 @@ where
                 no_credentials(missing)
             } else if find::<hyper::Error>(error).is_some() {
                 failed(Failure::Transient, "Response", &causes(error))
-            } else if dispatch.is_user() {
-                failed(Failure::Invalid, "Request", &causes(error))
+            } else if dispatch.is_io() || dispatch.as_other().is_some() {
+                failed(Failure::Transient, "Connect", &causes(error))
             } else {
                 // Not sent. That credentials took too long to load is told like this, too, by a type of the SDK's own.
-                failed(Failure::Transient, "Connect", &causes(error))
+                let failure = if dispatch.is_user() { Failure::Invalid } else { Failure::Transient };
+                failed(failure, "Request", &causes(error))
             }
         }
         _ => failed(Failure::Invalid, "Request", &causes(error)),

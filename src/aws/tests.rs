@@ -658,7 +658,7 @@ fn credentials_that_take_too_long_are_asked_for_again() {
     let slow = SharedCredentialsProvider::new(Slow);
     let config = config("http://127.0.0.1:9").into_builder().credentials_provider(slow).identity_cache(soon);
     let error = addresses_with(config.build());
-    assert_eq!((error.failure, error.code.as_str()), (Failure::Transient, "Connect"), "{error}");
+    assert_eq!((error.failure, error.code.as_str()), (Failure::Transient, "Request"), "{error}");
     assert!(error.message.contains("timed out after 1ms"), "{error}");
 }
 

@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::core::model::ClusterName;
 use crate::core::report::{Amount, Effort, Report};
 use crate::core::time::Time;
-use crate::probe::HyperIo;
+use crate::hyper_io::HyperIo;
 
 /// Connections at once; more wait until one is over.
 const MAX_CONNECTIONS: usize = 8;

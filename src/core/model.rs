@@ -403,13 +403,19 @@ pub enum Failure {
 pub struct CloudError {
     /// What to do about it.
     pub failure: Failure,
-    /// AWS's own error code, or `Timeout`, `Connect`, `Response`.
+    /// AWS's own error code, or `Timeout`, `Connect`, `Response`, `NoCredentials`, `Request`.
     pub code: String,
     /// AWS's own sentence.
     pub message: String,
 }
 
 impl CloudError {
+    /// Whether it is of no use to try the same again.
+    pub fn is_hopeless(&self) -> bool {
+        // EC2 has been seen not to know good credentials for a moment.
+        !matches!(self.failure, Failure::Throttled | Failure::Transient) && self.code != "AuthFailure"
+    }
+
     /// Sorts AWS's error codes into [`Failure`]s, by the codes that the EC2 API reference lists. What is not listed is
     /// taken as [`Failure::Transient`] where the service is at fault (`server_fault`, an HTTP status of 500 and above), else [`Failure::Invalid`].
     pub fn from_code(code: &str, message: &str, server_fault: bool) -> CloudError {

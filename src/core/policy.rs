@@ -325,6 +325,11 @@ impl Policy {
     }
 }
 
+/// A problem of [`parse`] without what is used instead.
+pub fn only_what_is_wrong(problem: &str) -> &str {
+    problem.rsplit_once("; ").map_or(problem, |(what, _)| what)
+}
+
 /// Reads the value of `eipwatch:policy`.
 ///
 /// A pair that cannot be used (unreadable, unknown, out of range, given before) leaves the policy as it is and gives a

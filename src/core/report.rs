@@ -24,7 +24,7 @@ pub struct Report {
     pub error: Option<String>,
     /// Whether it only said what it would do.
     pub dry_run: bool,
-    /// How many sweeps there were: 1, or in a watch one for each time that EC2 was read in full.
+    /// How many sweeps there were: 1, or in a watch one for each time that EC2 was read in full; 0 if it never was.
     pub sweeps: u32,
     /// Cluster by cluster, by name.
     pub clusters: Vec<ClusterReport>,

@@ -361,8 +361,6 @@ pub struct ClusterAddress {
     pub border_group: Option<String>,
     /// Its mode, as tagged; it may have expired.
     pub mode: AddressMode,
-    /// Whether its tag cannot be read, and is taken as `manual` therefore.
-    pub mode_unreadable: bool,
     /// The node it belongs on.
     pub prefer: Option<InstanceId>,
     /// Who holds it.
@@ -516,7 +514,7 @@ fn read_checks(
     let text = tags.get(key)?;
     let (checks, wrong) = tags::checks(text);
     if text.trim().is_empty() {
-        problems.push(format!("{key} on {resource}: it is empty; only ec2 is checked"));
+        problems.push(format!("{key} on {resource}: it is empty: no check beside ec2"));
     }
     problems.extend(wrong.into_iter().map(|what| format!("{key} on {resource}: {what}")));
     Some(checks)
@@ -593,20 +591,19 @@ impl Reader<'_> {
     fn cluster(&self, addresses: &[&Arc<Address>], members: &BTreeMap<InstanceId, Member<'_>>) -> Cluster {
         let keys = self.keys;
         let mut problems = Vec::new();
-        let read_settings = |address: &Address, problems: &mut Vec<String>| {
-            let policy = read_policy(&address.tags, &keys.policy, &address.id, problems);
-            (policy, read_checks(&address.tags, &keys.check, &address.id, problems).unwrap_or_default())
-        };
-        let first = addresses.first().map(|first| read_settings(first, &mut problems));
-        let (policy, checks) = first.unwrap_or_default();
-        // The others' serve for nothing: what is wrong with them is told, and not what is used instead.
-        let mut wrong = Vec::new();
-        for other in addresses.iter().skip(1) {
-            read_settings(other, &mut wrong);
-        }
-        problems.extend(wrong.iter().filter_map(|problem| problem.split("; ").next()).map(str::to_owned));
+        let (mut policy, mut checks) = (Policy::default(), Vec::new());
         if let Some(first) = addresses.first() {
+            policy = read_policy(&first.tags, &keys.policy, &first.id, &mut problems);
+            checks = read_checks(&first.tags, &keys.check, &first.id, &mut problems).unwrap_or_default();
             for other in addresses.iter().skip(1) {
+                // Theirs serve for nothing: what is wrong with them is told, and not what would be used instead.
+                let mut wrong = Vec::new();
+                read_policy(&other.tags, &keys.policy, &other.id, &mut wrong);
+                let mut wrong: Vec<_> =
+                    wrong.iter().map(|problem| policy::only_what_is_wrong(problem).to_owned()).collect();
+                read_checks(&other.tags, &keys.check, &other.id, &mut wrong);
+                let told = |what| format!("{what}; that on {} serves for the whole cluster", first.id);
+                problems.extend(wrong.into_iter().map(told));
                 for key in [&keys.check, &keys.policy] {
                     if other.tags.get(key) != first.tags.get(key) {
                         problems.push(format!(
@@ -637,13 +634,12 @@ impl Reader<'_> {
         let mut read_addresses = Vec::with_capacity(addresses.len());
         for (address, state) in addresses.iter().zip(states) {
             let mode = address.tags.get(&keys.mode).map_or(Ok(AddressMode::Auto), |text| AddressMode::parse(text));
-            let mode_unreadable = mode.is_err();
             let mode = mode.unwrap_or_else(|what| {
                 problems.push(format!(
                     "{} on {}: {what}; it is taken as manual: nothing moves by itself",
                     keys.mode, address.id
                 ));
-                AddressMode::Manual { until: None }
+                AddressMode::Unreadable
             });
             let prefer =
                 read(&address.tags, &keys.prefer, &address.id, "no node is preferred", &mut problems, tags::prefer);
@@ -678,7 +674,6 @@ impl Reader<'_> {
                 public_ip: address.public_ip,
                 border_group: address.border_group.clone(),
                 mode,
-                mode_unreadable,
                 prefer,
                 holder,
                 state,
@@ -871,6 +866,8 @@ mod tests {
         assert_eq!(kept(&facts).len(), 3, "whose concern they are is not known yet");
         facts.take_described(vec![running(1).interfaces.as_ref().clone()], now);
         facts.instances_at = Some(now);
+        facts.take(region(), now);
+        assert_eq!(kept(&facts).len(), 3, "who holds an address is not known yet");
         let held = Address {
             id: "eipalloc-1".into(),
             public_ip: Ipv4Addr::new(203, 0, 113, 1),

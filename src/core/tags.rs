@@ -73,6 +73,8 @@ pub enum AddressMode {
         /// When it becomes `auto` again.
         until: Option<Time>,
     },
+    /// It cannot be read: taken as `manual`, without an end.
+    Unreadable,
 }
 
 /// `eipwatch:mode` of a node.
@@ -464,7 +466,7 @@ impl AddressMode {
     /// Reads `auto`, `manual` or `manual until=2026-11-22T09:00:00Z`.
     ///
     /// # Errors
-    /// A fragment that names what cannot be read. The address is then to be taken as `manual`.
+    /// A fragment that names what cannot be read. The address is then [`AddressMode::Unreadable`].
     pub fn parse(text: &str) -> Result<AddressMode, String> {
         let mut words = words(text);
         let mode = words.next().unwrap_or_default();
@@ -489,15 +491,16 @@ impl AddressMode {
     pub fn until(self) -> Option<Time> {
         match self {
             AddressMode::Manual { until } => until,
-            AddressMode::Auto => None,
+            AddressMode::Auto | AddressMode::Unreadable => None,
         }
     }
 
-    /// What it amounts to now: `manual` whose time has come is `auto`.
+    /// What it amounts to now: `manual` whose time has come is `auto`, and what cannot be read `manual`.
     #[must_use]
     pub fn in_force(self, now: Time) -> AddressMode {
         match self {
             AddressMode::Manual { until: Some(until) } if until <= now => AddressMode::Auto,
+            AddressMode::Unreadable => AddressMode::Manual { until: None },
             mode => mode,
         }
     }
@@ -508,7 +511,7 @@ impl fmt::Display for AddressMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AddressMode::Auto => f.write_str("auto"),
-            AddressMode::Manual { until: None } => f.write_str("manual"),
+            AddressMode::Manual { until: None } | AddressMode::Unreadable => f.write_str("manual"),
             AddressMode::Manual { until: Some(until) } => write!(f, "manual until={until}"),
         }
     }
@@ -869,9 +872,9 @@ mod tests {
         assert_eq!(prefix("aws:x").unwrap_err(), "'aws:x' begins with aws:, which AWS keeps for itself");
         assert!(prefix("AWS:x").is_err());
         assert_eq!(prefix("a*").unwrap_err(), "'a*' holds '*'; tags carry letters, digits and + - = . _ : / @");
-        // The longest key of all stays below EC2's limit.
+        // The longest key of all is as long as EC2 allows.
         let cluster = cluster_name(&"c".repeat(64)).unwrap();
-        assert!(Keys::new(&longest).health_of(Some(&cluster)).len() <= 128);
+        assert_eq!(Keys::new(&longest).health_of(Some(&cluster)).len(), 128);
     }
 
     #[test]

@@ -360,8 +360,6 @@ pub struct Case<'a> {
     pub gone_event: Option<(InstanceState, Time)>,
     /// Whether it holds an address.
     pub holder: bool,
-    /// Whether `alarm` checks are its own, not the cluster's.
-    pub own_checks: bool,
     /// Whether status checks were read, or are not waited for any longer.
     pub status_read: bool,
     /// When the invocation must have ended: another look that would come later is none.
@@ -650,7 +648,7 @@ fn alarm(node: &Node, case: Case<'_>, name: &str, problems: &mut Vec<String>) ->
         problems.push(format!("alarm:{name}: CloudWatch knows no such alarm; it tells nothing"));
         return (None, "no such alarm".to_owned());
     };
-    if alarm.instances.is_empty() && !case.own_checks {
+    if alarm.instances.is_empty() && !node.has_own_checks {
         problems.push(format!(
             "alarm:{name} has no InstanceId dimension: it would condemn all nodes alike, and counts for none; put it on the node it is about"
         ));
@@ -898,7 +896,6 @@ mod tests {
                 alarms_told: &self.told,
                 gone_event: None,
                 holder: false,
-                own_checks: true,
                 status_read: true,
                 deadline: ago(0) + Duration::from_secs(60),
             }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::Error;
-use crate::probe::HyperIo;
+use crate::hyper_io::HyperIo;
 
 /// The hidden subcommand that runs a node.
 pub const SUBCOMMAND: &str = "demo-node";

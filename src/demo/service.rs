@@ -14,8 +14,8 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use crate::embedded::Ec2;
 use crate::embedded::ec2::Id;
+use crate::hyper_io::HyperIo;
 use crate::outage::{Tries, Try};
-use crate::probe::HyperIo;
 
 /// The client's pace: 50 requests a second.
 pub const REQUEST_EVERY: Duration = Duration::from_millis(20);

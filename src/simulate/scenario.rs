@@ -335,8 +335,7 @@ pub fn policy_of(text: &str) -> Result<Policy, String> {
         (policy, problems) if problems.is_empty() => Ok(policy),
         (_, problems) => {
             // What a tag would have instead is of no use to somebody who can put it right.
-            let first =
-                problems.first().map(|problem| problem.split("; ").next().unwrap_or(problem)).unwrap_or_default();
+            let first = problems.first().map(|problem| policy::only_what_is_wrong(problem)).unwrap_or_default();
             Err(first.to_owned())
         }
     }

@@ -84,7 +84,7 @@ export class ElasticIpFailover extends Construct {
     const prefix = props.tagPrefix ?? 'eipwatch:';
     const watchSeconds = (props.watch ?? Duration.seconds(55)).toSeconds();
     const concurrency = props.reservedConcurrency ?? 10;
-    if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,30}:$/.test(prefix)) {
+    if (!/^[A-Za-z0-9][A-Za-z0-9_.-]{0,55}:$/.test(prefix)) {
       throw new Error(`tagPrefix '${prefix}': letters, digits, _ . - and one colon at the end, such as 'eipwatch:'`);
     }
     if (watchSeconds < 0 || watchSeconds > 58) {

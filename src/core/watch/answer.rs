@@ -41,7 +41,7 @@ impl Watch {
             ok: true,
             error: None,
             dry_run: self.dry_run,
-            sweeps: self.looks.rounds.max(u32::from(self.first_read.is_some())),
+            sweeps: self.first_read.map_or(0, |_| self.looks.rounds.max(1)),
             clusters,
             problems,
             observed: self.first_read.is_some(),

@@ -19,7 +19,7 @@ use crate::core::tags::{Check, Health, Keys, Leaving, State, Undrained, Verdict,
 use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, NOTICES, Probing, Pulse};
 
-use super::looks::{BACKOFF_MAX_URGENT, GIVEN_UP_FOR, Looks, Routine, is_hopeless};
+use super::looks::{BACKOFF_MAX_URGENT, GIVEN_UP_FOR, Looks, Routine};
 use super::moving::Moving;
 
 /// How far apart two reads must show a holder that we did not choose before it is adopted: another invocation may be about to record it.
@@ -34,7 +34,7 @@ pub const READ_BEFORE_HEALTH: Duration = Duration::from_secs(1);
 pub const NODES_BEFORE_HEALTH: Duration = Duration::from_secs(6);
 /// How long a tag that could not be written is left alone.
 pub const TAG_LEFT_ALONE: Duration = Duration::from_secs(60);
-/// How old an announcement may be before it is only a hint: what it announced would have happened by then.
+/// How old a spot instance's announcement may be before it is only a hint: what it announced would have happened by then.
 pub const NOTICE_BELIEVED: Duration = Duration::from_secs(600);
 /// How long what was read of an interface that is attached to something else is believed.
 pub const INTERFACE_BELIEVED: Duration = Duration::from_secs(30);
@@ -96,8 +96,8 @@ pub struct Wants {
 pub struct Intent {
     pub from: Option<InstanceId>,
     pub why: Why,
-    /// Since when it has been wanted for that reason.
-    pub since: Time,
+    /// Since when it has been wanted for that reason, off that holder. `None`: it has been put off meanwhile.
+    pub since: Option<Time>,
 }
 
 /// What a step may rely on.
@@ -388,7 +388,6 @@ impl Watched {
                 alarms_told: &around.looks.alarm_names.told,
                 gone_event: memory.gone_event,
                 holder,
-                own_checks: node.has_own_checks,
                 status_read,
                 deadline: around.deadline,
             };
@@ -509,7 +508,7 @@ impl Watched {
         let now = around.now;
         let looks = &around.looks;
         // What may be read, and has not been yet, is older than any move.
-        let denied = |routine: &Routine| routine.error.as_ref().is_some_and(is_hopeless);
+        let denied = |routine: &Routine| routine.error.as_ref().is_some_and(|error| error.is_hopeless());
         let statuses_from = (!denied(&looks.status)).then(|| looks.status.asked.unwrap_or_default());
         let alarms = self.cluster.nodes.values().flat_map(|node| node.checks.iter()).filter_map(|check| match check {
             Check::Alarm(name) => Some(looks.alarm_names.told(name.as_ref())),
@@ -600,7 +599,7 @@ impl Watched {
             facts_from,
             readable_from,
             nodes_from: around.looks.instances.asked.unwrap_or_default(),
-            unreadable: around.looks.interfaces.error.as_ref().filter(|error| is_hopeless(error)),
+            unreadable: around.looks.interfaces.error.as_ref().filter(|error| error.is_hopeless()),
             manual: around.manual,
             now,
         });
@@ -629,6 +628,12 @@ impl Watched {
         let rulings = std::mem::take(&mut self.rulings);
         for ruling in &rulings {
             let id = &ruling.address;
+            if ruling.pending
+                && let Some(intent) = self.intended.get_mut(id)
+            {
+                // What is decided after that is decided anew.
+                intent.since = None;
+            }
             if ruling.pending || self.moving.contains_key(id) {
                 continue;
             }
@@ -655,8 +660,10 @@ impl Watched {
             self.tell_decision(id, &ruling.decision, now, wants);
             self.note_decision(id, &ruling.decision);
             if let Some(plan) = ruling.plan.as_ref().filter(|_| around.writes && !self.hold) {
-                let since = intended.filter(|before| before.why == plan.why).map_or(now, |before| before.since);
-                self.intended.insert(id.clone(), Intent { from: plan.from.clone(), why: plan.why, since });
+                let same = |before: &Intent| before.why == plan.why && before.from == plan.from;
+                let since = intended.filter(same).and_then(|before| before.since).unwrap_or(now);
+                let intent = Intent { from: plan.from.clone(), why: plan.why, since: Some(since) };
+                self.intended.insert(id.clone(), intent);
                 wants.moves.push(id.clone());
             }
         }

@@ -161,7 +161,7 @@ impl Command {
                 *writes = of
                     .addresses
                     .iter()
-                    .filter(|address| address.mode != value || address.mode_unreadable)
+                    .filter(|address| address.mode != value)
                     .map(|address| (address.id.clone(), keys.mode.clone(), value.to_string()))
                     .collect();
                 *cluster = Some(of.name.clone());

@@ -328,7 +328,7 @@ impl Looks {
     /// unless it cannot be had at all.
     pub fn want_of_nodes(&mut self, at: Time, alarms: bool) {
         for (routine, wanted) in [(&mut self.instances, true), (&mut self.status, true), (&mut self.alarms, alarms)] {
-            let hopeless = routine.error.as_ref().is_some_and(is_hopeless);
+            let hopeless = routine.error.as_ref().is_some_and(CloudError::is_hopeless);
             if wanted && !hopeless && routine.asked.is_none_or(|asked| asked < at) {
                 routine.want(at);
             }
@@ -603,8 +603,8 @@ impl Looks {
     fn finish_round(&mut self, asked: Time, now: Time) {
         self.instances.answered(asked);
         self.instances.due = None;
-        // What one sweep reads again is of the same sweep.
-        if self.repeat || self.rounds == 0 {
+        // What one sweep reads again is of the same sweep; without addresses it is none.
+        if self.addresses.error.is_none() && (self.repeat || self.rounds == 0) {
             self.rounds = self.rounds.saturating_add(1);
         }
         if self.repeat {
@@ -708,8 +708,8 @@ impl Looks {
 fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Duration) -> Outcome {
     let refused = error.failure == Failure::NotPermitted;
     routine.refusals = if refused { routine.refusals + 1 } else { 0 };
-    // Where it was allowed before, credentials or a policy may be about to change. EC2 has been seen not to know good credentials, too.
-    let for_good = routine.answers == 0 && error.code != "AuthFailure";
+    // Where it was allowed before, credentials or a policy may be about to change.
+    let for_good = routine.answers == 0 && error.is_hopeless();
     if refused && (for_good || routine.refusals >= MAX_REFUSALS) {
         routine.error = Some(error.clone());
         routine.given_up = true;
@@ -722,11 +722,6 @@ fn essential(routine: &mut Routine, error: CloudError, now: Time, longest: Durat
 /// Whether nodes asked for by id may be described where the question for all met this.
 fn is_worth_a_search(error: &CloudError) -> bool {
     !matches!(error.failure, Failure::Throttled | Failure::NotPermitted)
-}
-
-/// Whether it is of no use to try the same again.
-pub fn is_hopeless(error: &CloudError) -> bool {
-    matches!(error.failure, Failure::NotPermitted | Failure::Invalid | Failure::TargetUnusable | Failure::AddressGone)
 }
 
 /// Takes in a read that can be done without: its pace, and for how long it is given up.
@@ -747,7 +742,7 @@ fn optional(
             }
         }
         Err(error) => {
-            let hopeless = is_hopeless(&error);
+            let hopeless = error.is_hopeless();
             routine.failed(error, now, BACKOFF_MAX_URGENT);
             if hopeless || routine.failures >= MAX_OPTIONAL_TRIES {
                 routine.given_up = true;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::core::decide::{self, Why, remembered};
 use crate::core::log::Record;
 use crate::core::model::{Act, AllocationId, CloudError, ClusterName, Failure, InstanceId};
-use crate::core::snapshot::{ClusterAddress, Holder, Reservation};
+use crate::core::snapshot::{Holder, Reservation};
 use crate::core::tags::{AddressMode, State};
 use crate::core::time::Time;
 
@@ -50,7 +50,15 @@ impl Watch {
                         self.timers.insert((at, watched.cluster.name.clone()));
                     }
                     Progress::Never => {
-                        let error = moving.never(&watched.cluster.holder_text(&shown), now);
+                        let mut error = moving.never(&shown, &watched.cluster.holder_text(&shown), now);
+                        // A command is tried to its end once.
+                        if address.is_some() && moving.plan.why != Why::Manual {
+                            error.push_str(". It is sent again if it still should move");
+                        }
+                        let before = address.and_then(|address| remembered(address, watched.memory.get(&id)));
+                        if let Some(state) = moving.count_undone(&shown, before, now) {
+                            self.record(watched, &id, state, true, now);
+                        }
                         self.ended(watched, &id, Some(error), false, now);
                     }
                     Progress::Elsewhere => self.moved_elsewhere(watched, &id, &shown, now),
@@ -90,18 +98,23 @@ impl Watch {
         watched.held.insert(id.clone(), moving.plan.to.clone());
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         let before = address.and_then(|address| remembered(address, watched.memory.get(id)));
-        let shown = address.and_then(|address| address.state.clone());
         let (state, is_new) = moving.record(before, now);
-        let memory = watched.memory.entry(id.clone()).or_default();
-        memory.made(state.clone(), shown.as_ref());
-        memory.order = None;
+        watched.memory.entry(id.clone()).or_default().order = None;
+        self.record(watched, id, state, is_new, now);
+        self.ended(watched, id, None, false, now);
+        // What a command did is not undone by a decision in the same breath.
+        watched.hold |= self.command.as_ref().is_some_and(Command::is_move);
+    }
+
+    /// Remembers what was made, and has it written down, if that `is_new`.
+    fn record(&mut self, watched: &mut Watched, id: &AllocationId, state: State, is_new: bool, now: Time) {
+        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
+        let shown = address.and_then(|address| address.state.as_ref());
+        watched.memory.entry(id.clone()).or_default().made(state.clone(), shown);
         if is_new {
             let since = state.since.whole_second();
             self.record_state(&watched.cluster.name, id, State { since, ..state }, now);
         }
-        self.ended(watched, id, None, false, now);
-        // What a command did is not undone by a decision in the same breath.
-        watched.hold |= self.command.as_ref().is_some_and(Command::is_move);
     }
 
     /// A move is over, well or not.
@@ -264,7 +277,7 @@ impl Watch {
         let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
         let moved_lately = decide::last_move(state, now).is_some_and(|at| now.since(at) < RACED_FOR);
         let raced = watched.intended.get(id).filter(|intent| intent.why == Why::LastResort || moved_lately);
-        let read_since = paused_until.max(raced.map(|intent| intent.since));
+        let read_since = paused_until.max(raced.and_then(|intent| intent.since));
         read_since.is_none_or(|since| self.looks.addresses.asked.is_some_and(|asked| asked >= since))
     }
 
@@ -347,9 +360,7 @@ impl Watch {
     /// A forced move waits until the address's mode is manual: a sweep elsewhere would undo it.
     fn force_is_recorded(&mut self, watched: &Watched, id: &AllocationId, now: Time) -> bool {
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        let is_manual =
-            |address: &ClusterAddress| !address.mode_unreadable && address.mode == AddressMode::Manual { until: None };
-        if address.is_some_and(is_manual) {
+        if address.is_some_and(|address| address.mode == AddressMode::Manual { until: None }) {
             return true;
         }
         let waiting = |of: &Purpose| matches!(of, Purpose::Force(address) if address == id);

@@ -30,7 +30,7 @@ pub const RACED_FOR: Duration = SETTLING.saturating_mul(2);
 pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How far apart two reads must show a third holder before the move is given up: one alone may be stale.
 pub const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
-/// How often a move is sent though EC2 says each time that it does not know the address.
+/// How often a move is sent though EC2 says each time that it does not know the address, or the credentials.
 pub const MAX_UNKNOWN: u32 = 5;
 /// How often a move to one node is sent before its address is judged afresh.
 pub const MAX_TRIES: u32 = 100;
@@ -65,7 +65,7 @@ pub struct Moving {
     /// From the first sign to the decision.
     pub detect: Option<Duration>,
     pub tries: u32,
-    /// How often EC2 has said that it does not know the address.
+    /// How often EC2 has said that it does not know the address, or the credentials.
     pub unknown: u32,
     pub error: Option<String>,
     /// Whether a call may have had its effect: it was not turned down.
@@ -143,12 +143,14 @@ impl Moving {
             }
             Err(error) => {
                 self.error = Some(error.to_string());
-                self.unknown += u32::from(error.failure == Failure::AddressGone);
+                // An address that EC2 shows and does not know is a new one, and will be known; so it is with credentials.
+                let unknown = error.failure == Failure::AddressGone
+                    || error.failure == Failure::NotPermitted && !error.is_hopeless();
+                self.unknown += u32::from(unknown);
                 match error.failure {
-                    // An address that EC2 shows and does not know is a new one, and will be known.
-                    Failure::AddressGone if self.unknown >= MAX_UNKNOWN => Some(error),
+                    _ if unknown && self.unknown >= MAX_UNKNOWN => Some(error),
                     // Refused at the door: it has had no effect.
-                    Failure::Throttled | Failure::AddressGone => {
+                    _ if unknown || error.failure == Failure::Throttled => {
                         self.phase = Phase::Waiting { not_before: now + backoff(self.tries, BACKOFF_MAX_URGENT) };
                         None
                     }
@@ -157,7 +159,7 @@ impl Moving {
                         self.phase = look(true);
                         None
                     }
-                    Failure::NotPermitted | Failure::TargetUnusable | Failure::Invalid => Some(error),
+                    _ => Some(error),
                 }
             }
         }
@@ -258,19 +260,35 @@ impl Moving {
         from_another && state.since < self.began.whole_second() && !raced
     }
 
-    /// Why it is given up where EC2 did not show it in time, but `shows` as the holder.
-    pub fn never(&self, shows: &str, now: Time) -> String {
+    /// EC2 accepted it and never showed it, but `shown` has the address on nobody now: as it has left its holder, the move was most likely
+    /// made, and undone by somebody. What is to be on record then, where `before` is: the brake counts it.
+    pub fn count_undone(&self, shown: &Holder, before: Option<&State>, now: Time) -> Option<State> {
+        let accepted = matches!(self.phase, Phase::Looking { doubted: false, .. });
+        let has_left = matches!(shown, Holder::Nobody | Holder::Loose(..));
+        let left = self.plan.from.as_ref().filter(|_| accepted && has_left && self.plan.why.counted())?;
+        let mut state = before.cloned().unwrap_or_else(|| State {
+            holder: left.clone(),
+            since: self.began.whole_second(),
+            from: None,
+            why: EXTERNAL.to_owned(),
+            moves: Vec::new(),
+        });
+        state.moves.push(now.whole_second());
+        Some(state)
+    }
+
+    /// Why it is given up where EC2 did not show it in time, but `shown`, which people call `shows`.
+    pub fn never(&self, shown: &Holder, shows: &str, now: Time) -> String {
         let late = match self.phase {
             Phase::Looking { until, .. } => now.since(until),
             _ => Duration::ZERO,
         };
         let seconds = (VERIFY_FOR + late).as_secs();
-        let text = match &self.error {
-            Some(error) => format!("{error}; after {seconds} s EC2 still shows {shows} as the holder"),
-            None => format!("EC2 accepted the move, but after {seconds} s still shows {shows} as the holder"),
-        };
-        // A command is tried to its end once.
-        if self.plan.why == Why::Manual { text } else { format!("{text}. It is sent again if it still should move") }
+        let still = if shown.instance() == self.plan.from.as_ref() { "still shows" } else { "shows" };
+        match &self.error {
+            Some(error) => format!("{error}; after {seconds} s EC2 {still} {shows} as the holder"),
+            None => format!("EC2 accepted the move, but after {seconds} s {still} {shows} as the holder"),
+        }
     }
 
     /// How it ended.
@@ -334,7 +352,7 @@ mod tests {
         // EC2 does not answer, and the last answer is no news.
         assert!(matches!(look(2, 10_000), Progress::LookAt(_)));
         assert_eq!(look(3, 13_000), Progress::Never);
-        let text = moving.never("i-1", Time::from_millis(13_000));
+        let text = moving.never(&Holder::Node("i-1".into()), "i-1", Time::from_millis(13_000));
         assert!(text.contains("after 13 s still shows i-1"), "{text}");
     }
 
@@ -404,6 +422,29 @@ mod tests {
         let same = on_record("i-2", "i-1", 101, "holder-unhealthy", &[20, 101]);
         let (state, is_new) = recorded(Some(&same), Why::Manual);
         assert_eq!((state.why.as_str(), state.moves, is_new), ("manual", vec![], true));
+    }
+
+    #[test]
+    fn a_move_that_was_undone_before_ec2_showed_it_counts() {
+        let before = on_record("i-1", "i-3", 20, "failback", &[20]);
+        let counted = |moving: &Moving, shown: Holder, before: Option<&State>| {
+            moving.count_undone(&shown, before, Time::from_millis(101_700))
+        };
+        let of_two = on_record("i-1", "i-3", 20, "failback", &[20, 101]);
+        assert_eq!(counted(&moving(), Holder::Nobody, Some(&before)), Some(of_two));
+        // Nothing is on record: it was there, and left.
+        let first = State { from: None, ..on_record("i-1", "i-3", 0, EXTERNAL, &[101]) };
+        assert_eq!(counted(&moving(), Holder::Nobody, None), Some(first));
+        assert_eq!(counted(&moving(), Holder::Node("i-1".into()), Some(&before)), None, "it has not left");
+        let mut planned = moving();
+        planned.plan.why = Why::HolderDraining;
+        assert_eq!(counted(&planned, Holder::Nobody, Some(&before)), None, "the brake does not count it");
+        let mut rescue = moving();
+        rescue.plan.from = None;
+        assert_eq!(counted(&rescue, Holder::Nobody, Some(&before)), None, "nobody held it before");
+        let mut failed = moving();
+        failed.doubt(1, Time::from_millis(100_500));
+        assert_eq!(counted(&failed, Holder::Nobody, Some(&before)), None, "EC2 did not accept it");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::core::decide::{EXTERNAL, SETTLING, remembered};
-use crate::core::model::{Act, AllocationId, CloudError, ClusterName, Failure, InstanceId};
+use crate::core::model::{Act, AllocationId, CloudError, ClusterName, InstanceId};
 use crate::core::snapshot::{self, Facts};
 use crate::core::tags::{Health, State};
 use crate::core::time::Time;
@@ -219,8 +219,7 @@ impl Watch {
             Err(error) => {
                 // What a health tag tells can be seen anew; what was done, or is to be done, nobody else can write down.
                 let lasting = write.of.iter().any(|of| !matches!(of, Purpose::Health(..)));
-                let again = matches!(error.failure, Failure::Throttled | Failure::Transient)
-                    && (lasting || write.tries < MAX_TAG_TRIES);
+                let again = !error.is_hopeless() && (lasting || write.tries < MAX_TAG_TRIES);
                 if again {
                     write.error = Some(error.to_string());
                     let at = now + backoff(write.tries, BACKOFF_MAX);

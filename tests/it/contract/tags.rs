@@ -370,11 +370,15 @@ fn at_most_a_hundred_garbled_tags_are_told_of() {
 #[test]
 fn garbage_in_the_settings_of_another_address_is_named() {
     let mut scene = Scene::seasoned(2, 2);
-    for (key, value) in [("policy", "fall=three"), ("check", "http:99999")] {
+    for (key, value, cure) in
+        [("policy", "fall=three", ""), ("check", "http:99999", ""), ("check", "tcp:80/", "write tcp:80; ")]
+    {
         scene.tag_address(1, key, value);
         let problems = scene.sweep().problems();
         let named = format!("eipwatch:{key} on {}: ", scene.address(1));
-        let is_named = |line: &str| line.starts_with(&named) && line.contains(value) && !line.contains(" used");
+        let serves = format!("{cure}that on {} serves for the whole cluster", scene.address(0));
+        assert!(!problems.contains(" is used"), "of the first address nothing is wrong: {problems}");
+        let is_named = |line: &str| line.starts_with(&named) && line.contains(value) && line.ends_with(&serves);
         assert!(problems.lines().any(is_named), "{named}: {problems}");
     }
 }

@@ -236,6 +236,13 @@ fn an_ec2_that_cannot_be_observed_fails_the_invocation() {
         scene.ec2.faults_mut().push(Rule::error(code).on(Api::DescribeTags));
         let told = scene.sweep();
         assert!(!told.report.ok && told.took_ms() <= 20_000, "{code}");
+        assert_eq!(told.report.sweeps, 0, "{code}");
+        let gives_up_ms = match code {
+            "UnauthorizedOperation" => 1_000,
+            "AuthFailure" => 5_000,
+            _ => 20_001,
+        };
+        assert!(told.took_ms() < gives_up_ms, "{code}: {} ms", told.took_ms());
         assert!(told.report.error.clone().unwrap_or_default().contains(code), "{:?}", told.report.error);
         if api == Api::DescribeInstances {
             assert!(told.report.error.clone().unwrap_or_default().contains(" for web"), "{:?}", told.report.error);
@@ -244,16 +251,23 @@ fn an_ec2_that_cannot_be_observed_fails_the_invocation() {
     }
 }
 
-/// EC2 that does not know good credentials for a moment is asked again.
+/// EC2 that does not know good credentials for a moment is asked again, whatever it was asked for.
 #[test]
 fn an_ec2_that_does_not_know_the_credentials_at_first_is_asked_again() {
-    for api in [Api::DescribeAddresses, Api::DescribeInstances] {
+    for (api, for_ms) in [
+        (Api::DescribeAddresses, 1_000),
+        (Api::DescribeInstances, 1_000),
+        (Api::DescribeInstanceStatus, 500),
+        (Api::AssociateAddress, 1_000),
+        (Api::CreateTags, 1_000),
+    ] {
         let mut scene = Scene::pair();
         let epoch_ms = scene.epoch_ms();
-        scene.ec2.faults_mut().push(Rule::error("AuthFailure").on(api).between(epoch_ms, epoch_ms + 1_000));
+        scene.ec2.faults_mut().push(Rule::error("AuthFailure").on(api).between(epoch_ms, epoch_ms + for_ms));
         scene.stop_node(A);
         let told = scene.sweep();
         scene.ends(&told, "move holder-gone to B", "B");
+        assert_eq!(told.problems(), "", "{api:?}");
     }
 }
 

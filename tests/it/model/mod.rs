@@ -264,7 +264,7 @@ fn without_probes_ec2_decides() {
         whys: &["holder-gone"],
         ..PAIR
     };
-    explore(setup, 402);
+    explore(setup, 400);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback"],
         ..PAIR
     };
-    explore(setup, 2_223);
+    explore(setup, 2_203);
 }
 
 #[test]
