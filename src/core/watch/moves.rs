@@ -57,7 +57,9 @@ impl Watch {
                         }
                         let before = address.and_then(|address| remembered(address, watched.memory.get(&id)));
                         if let Some(state) = moving.count_undone(&shown, before, now) {
-                            self.record(watched, &id, state, true, now);
+                            // The record of the next move tells of it.
+                            let tag = address.and_then(|address| address.state.as_ref());
+                            watched.memory.entry(id.clone()).or_default().made(state, tag);
                         }
                         self.ended(watched, &id, Some(error), false, now);
                     }
@@ -98,23 +100,18 @@ impl Watch {
         watched.held.insert(id.clone(), moving.plan.to.clone());
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         let before = address.and_then(|address| remembered(address, watched.memory.get(id)));
+        let shown = address.and_then(|address| address.state.clone());
         let (state, is_new) = moving.record(before, now);
-        watched.memory.entry(id.clone()).or_default().order = None;
-        self.record(watched, id, state, is_new, now);
-        self.ended(watched, id, None, false, now);
-        // What a command did is not undone by a decision in the same breath.
-        watched.hold |= self.command.as_ref().is_some_and(Command::is_move);
-    }
-
-    /// Remembers what was made, and has it written down, if that `is_new`.
-    fn record(&mut self, watched: &mut Watched, id: &AllocationId, state: State, is_new: bool, now: Time) {
-        let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
-        let shown = address.and_then(|address| address.state.as_ref());
-        watched.memory.entry(id.clone()).or_default().made(state.clone(), shown);
+        let memory = watched.memory.entry(id.clone()).or_default();
+        memory.made(state.clone(), shown.as_ref());
+        memory.order = None;
         if is_new {
             let since = state.since.whole_second();
             self.record_state(&watched.cluster.name, id, State { since, ..state }, now);
         }
+        self.ended(watched, id, None, false, now);
+        // What a command did is not undone by a decision in the same breath.
+        watched.hold |= self.command.as_ref().is_some_and(Command::is_move);
     }
 
     /// A move is over, well or not.

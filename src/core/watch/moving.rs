@@ -261,7 +261,7 @@ impl Moving {
     }
 
     /// EC2 accepted it and never showed it, but `shown` has the address on nobody now: as it has left its holder, the move was most likely
-    /// made, and undone by somebody. What is to be on record then, where `before` is: the brake counts it.
+    /// made, and undone by somebody. What is to be remembered then, where `before` is: the brake counts it.
     pub fn count_undone(&self, shown: &Holder, before: Option<&State>, now: Time) -> Option<State> {
         let accepted = matches!(self.phase, Phase::Looking { doubted: false, .. });
         let has_left = matches!(shown, Holder::Nobody | Holder::Loose(..));
