@@ -554,9 +554,9 @@ impl Beat {
                     }
                 } else if last {
                     self.end(Ending::GaveUp(format!("the heartbeat could not be written: {text}")));
-                } else if change(&mut self.trouble, Some(error.code)) {
+                } else if change(&mut self.trouble, Some(error.code.clone())) {
                     let hint = match error.failure {
-                        Failure::NotPermitted => {
+                        Failure::NotPermitted if error.is_hopeless() => {
                             " The instance's role needs the agent's policy, which allows it this one tag on itself."
                         }
                         _ => "",

@@ -28,6 +28,8 @@ pub const ONE_INCIDENT: Duration = Duration::from_secs(30);
 const SAME_TROUBLE: Duration = Duration::from_secs(300);
 /// Failed readings that are no further apart are one time in which EC2 could not be read.
 const ONE_BLINDNESS: Duration = Duration::from_secs(30);
+/// The same of what is refused for want of rights: nobody asks again before the next watch, and that is refused, too.
+const ONE_REFUSAL: Duration = Duration::from_secs(120);
 /// A time without readings that is as long is a note beside the timeline.
 const BLINDNESS_NOTED: Duration = Duration::from_secs(10);
 /// The most of these notes.
@@ -267,7 +269,8 @@ impl Builder {
                 };
                 self.tell_trouble(at, "reading-failed", format!("{of} could not be read: {error}."));
                 let last = self.unread.iter_mut().rev().find(|unread| unread.of == of);
-                match last.filter(|last| asked.since(last.to) <= ONE_BLINDNESS) {
+                let one = if error.is_hopeless() { ONE_REFUSAL } else { ONE_BLINDNESS };
+                match last.filter(|last| asked.since(last.to) <= one) {
                     Some(last) => (last.to, last.tries) = (last.to.max(at), last.tries.saturating_add(1)),
                     None => self.unread.push(Unread { of, from: *asked, to: at, tries: 1 }),
                 }
@@ -966,17 +969,25 @@ mod tests {
     #[test]
     fn an_outage_that_nobody_saw_begin_is_about_so_long() {
         let at = |s: u64| Time::from_millis(1_000_000 + s * 1_000);
-        let mut builder = Builder { from: Some(at(0)), ..Builder::default() };
-        let error = crate::core::model::CloudError::from_code("InternalError", "down", true);
-        for s in [10, 15, 30] {
-            let look = Look::Addresses;
-            let failed = Record::ReadingFailed { at: at(s), asked: at(s - 1), look, error: error.clone() };
-            builder.take(0, &failed);
-        }
-        assert!(builder.begins_unseen(at(20)) && !builder.begins_unseen(at(40)));
-        let told = builder.blindness();
-        let expected = format!("could not be read from {} to {}, in 3 tries", at(9), at(30));
-        assert!(told.len() == 1 && told[0].contains(&expected), "{told:?}");
+        let told = |code: &str, when: [u64; 3]| {
+            let mut builder = Builder { from: Some(at(0)), ..Builder::default() };
+            let error = crate::core::model::CloudError::from_code(code, "down", code == "InternalError");
+            for s in when {
+                let look = Look::Addresses;
+                let failed = Record::ReadingFailed { at: at(s), asked: at(s - 1), look, error: error.clone() };
+                builder.take(0, &failed);
+            }
+            (builder.blindness(), [20, 100].map(|s| builder.begins_unseen(at(s))))
+        };
+        let expected = |to: u64| format!("could not be read from {} to {}, in 3 tries", at(9), at(to));
+        let (notes, unseen) = told("InternalError", [10, 15, 30]);
+        assert!(notes.len() == 1 && notes[0].contains(&expected(30)), "{notes:?}");
+        assert_eq!(unseen, [true, false]);
+        // What may not be read is asked for again by the next watch, a minute later.
+        let (notes, unseen) = told("UnauthorizedOperation", [10, 70, 130]);
+        assert!(notes.len() == 1 && notes[0].contains(&expected(130)), "{notes:?}");
+        assert_eq!(unseen, [true, true]);
+        assert_eq!(told("InternalError", [10, 70, 130]).0, Vec::<String>::new(), "it may have been read in between");
     }
 
     /// An address on a NAT gateway is held by that, from the first reading on, and not by nobody.

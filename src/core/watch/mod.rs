@@ -414,14 +414,6 @@ impl Watch {
         let first = self.first_read.is_none();
         self.first_read.get_or_insert(now);
         self.occupancy = self.facts.occupancy();
-        let places: BTreeMap<&AllocationId, &Slot> = self.occupancy.iter().map(|(slot, by)| (by, slot)).collect();
-        let clusters = &self.clusters;
-        // Who has moved on to a third place needs the reserved one no longer.
-        self.reserved.retain(|slot, reservation| {
-            let moving = || clusters.values().any(|watched| watched.moving.contains_key(&reservation.by));
-            let third = |at: &&&Slot| **at != slot && reservation.from.as_ref() != Some(**at);
-            places.get(&reservation.by).filter(third).is_none() || moving()
-        });
         let (mut found, problems) = snapshot::clusters(&self.facts, &self.settings.keys);
         if self.command.is_some()
             && let Some(shard) = self.settings.shard
@@ -502,6 +494,20 @@ impl Watch {
         }
     }
 
+    /// Reserves no longer what nobody is on its way to, and who came there has had for long, or has left for a third place.
+    fn release_places(&mut self, now: Time) {
+        if self.reserved.is_empty() {
+            return;
+        }
+        let places: BTreeMap<&AllocationId, &Slot> = self.occupancy.iter().map(|(slot, by)| (by, slot)).collect();
+        let clusters = &self.clusters;
+        self.reserved.retain(|slot, reservation| {
+            let third = |at: &&&Slot| **at != slot && reservation.from.as_ref() != Some(**at);
+            let kept = reservation.until > now && places.get(&reservation.by).filter(third).is_none();
+            kept || clusters.values().any(|watched| watched.moving.contains_key(&reservation.by))
+        });
+    }
+
     /// `turn`: the clusters whose probes have waited for others to end, and may be made now.
     fn step_clusters(&mut self, now: Time, turn: &BTreeSet<ClusterName>) {
         let mut due: BTreeSet<ClusterName> = BTreeSet::new();
@@ -514,10 +520,6 @@ impl Watch {
         if due.is_empty() {
             return;
         }
-        let clusters = &self.clusters;
-        self.reserved.retain(|_, reservation| {
-            reservation.until > now || clusters.values().any(|watched| watched.moving.contains_key(&reservation.by))
-        });
         for name in &due {
             if self.clusters.get(name).is_some_and(|watched| !watched.moving.is_empty())
                 && let Some(mut watched) = self.clusters.remove(name)
@@ -526,6 +528,7 @@ impl Watch {
                 self.clusters.insert(name.clone(), watched);
             }
         }
+        self.release_places(now);
         let taken = Taken::new(&self.occupancy, Some(&self.reserved));
         let (mut healths, mut states) = (Vec::new(), Vec::new());
         for name in due {
@@ -612,7 +615,7 @@ impl Watch {
                     && let Some(watched) = self.clusters.get_mut(&name)
                 {
                     let memory = watched.memory.entry(address).or_default();
-                    if error.failure == Failure::NotPermitted {
+                    if error.failure == Failure::NotPermitted && error.is_hopeless() {
                         memory.forbid(to, error.to_string());
                     } else {
                         watched.notes.push(format!("a dry run of the move failed: {error}"));

@@ -51,15 +51,17 @@ impl Watch {
                     }
                     Progress::Never => {
                         let mut error = moving.never(&shown, &watched.cluster.holder_text(&shown), now);
-                        // A command is tried to its end once.
-                        if address.is_some() && moving.plan.why != Why::Manual {
-                            error.push_str(". It is sent again if it still should move");
-                        }
-                        let before = address.and_then(|address| remembered(address, watched.memory.get(&id)));
-                        if let Some(state) = moving.count_undone(&shown, before, now) {
-                            // The record of the next move tells of it.
-                            let tag = address.and_then(|address| address.state.as_ref());
-                            watched.memory.entry(id.clone()).or_default().made(state, tag);
+                        if let Some(address) = address {
+                            let before = remembered(address, watched.memory.get(&id));
+                            if let Some(state) = moving.count_undone(&shown, before, now) {
+                                error.push_str(". It has left its holder, so it counts as a move");
+                                // The record of the next move tells of it.
+                                watched.memory.entry(id.clone()).or_default().made(state, address.state.as_ref());
+                            }
+                            // A command is tried to its end once.
+                            if moving.plan.why != Why::Manual {
+                                error.push_str(". It is sent again if it still should move");
+                            }
                         }
                         self.ended(watched, &id, Some(error), false, now);
                     }

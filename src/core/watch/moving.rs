@@ -266,10 +266,15 @@ impl Moving {
         let accepted = matches!(self.phase, Phase::Looking { doubted: false, .. });
         let has_left = matches!(shown, Holder::Nobody | Holder::Loose(..));
         let left = self.plan.from.as_ref().filter(|_| accepted && has_left && self.plan.why.counted())?;
+        // A time to come was not written by us.
+        let before = before.filter(|state| state.since.since(now) < SETTLING);
+        if before.is_some_and(|state| self.is_recorded(state, now)) {
+            return None;
+        }
         let mut state = before.cloned().unwrap_or_else(|| State {
             holder: left.clone(),
             since: self.began.whole_second(),
-            from: None,
+            from: Some(left.clone()),
             why: EXTERNAL.to_owned(),
             moves: Vec::new(),
         });
@@ -433,8 +438,14 @@ mod tests {
         let of_two = on_record("i-1", "i-3", 20, "failback", &[20, 101]);
         assert_eq!(counted(&moving(), Holder::Nobody, Some(&before)), Some(of_two));
         // Nothing is on record: it was there, and left.
-        let first = State { from: None, ..on_record("i-1", "i-3", 0, EXTERNAL, &[101]) };
-        assert_eq!(counted(&moving(), Holder::Nobody, None), Some(first));
+        let first = on_record("i-1", "i-1", 0, EXTERNAL, &[101]);
+        assert_eq!(counted(&moving(), Holder::Nobody, None), Some(first.clone()));
+        // Nor is a time to come.
+        let edited = on_record("i-1", "i-3", 900, "failback", &[20]);
+        assert_eq!(counted(&moving(), Holder::Loose("eni-2".into(), Time::default()), Some(&edited)), Some(first));
+        // Another watch has made the same move, and seen it.
+        let seen = on_record("i-2", "i-1", 0, "holder-unhealthy", &[0]);
+        assert_eq!(counted(&moving(), Holder::Nobody, Some(&seen)), None);
         assert_eq!(counted(&moving(), Holder::Node("i-1".into()), Some(&before)), None, "it has not left");
         let mut planned = moving();
         planned.plan.why = Why::HolderDraining;
