@@ -3,7 +3,7 @@
 //! No node outlives the demo: one is killed when it is dropped, and ends by itself when its standard input does.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener as StdListener};
 use std::process::Stdio;
 use std::time::Duration;
@@ -136,7 +136,10 @@ pub fn free_port(addresses: &[Ipv4Addr]) -> Result<u16, Error> {
 /// If the address cannot be bound.
 pub async fn serve(name: String, at: SocketAddrV4) -> io::Result<()> {
     let listener = TcpListener::bind(SocketAddr::V4(at)).await?;
-    println!("serving");
+    if writeln!(io::stdout(), "serving").is_err() {
+        // Whoever started it has gone.
+        return Ok(());
+    }
     let name = Bytes::from(name);
     let mut connections = JoinSet::new();
     let (hang, mut hangs) = mpsc::channel(1);
