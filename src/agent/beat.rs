@@ -556,7 +556,12 @@ impl Beat {
                     self.end(Ending::GaveUp(format!("the heartbeat could not be written: {text}")));
                 } else if change(&mut self.trouble, Some(error.code.clone())) {
                     let hint = match error.failure {
-                        Failure::NotPermitted if error.is_hopeless() => {
+                        Failure::NotPermitted
+                            if matches!(
+                                &*error.code,
+                                "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException"
+                            ) =>
+                        {
                             " The instance's role needs the agent's policy, which allows it this one tag on itself."
                         }
                         _ => "",

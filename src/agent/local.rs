@@ -65,6 +65,8 @@ impl Checker {
                         _ if trouble.is_empty() => silent(format!("systemctl: {}", ended(status))),
                         _ => silent(format!("systemctl: {trouble}")),
                     },
+                    // It is systemd that is slow, as while it reloads: that says nothing of the unit.
+                    Ran::Late => silent(format!("systemctl: {}", self.late())),
                     other => self.not_ended(other),
                 }
             }

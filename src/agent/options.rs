@@ -130,7 +130,7 @@ pub struct Options {
     #[arg(long, global = true, value_name = "PREFIX", env = "EIPWATCH_TAG_PREFIX", hide_env_values = true)]
     pub tag_prefix: Option<String>,
     /// Where a running agent and `leave` meet [default: /run/eipwatch-agent]
-    #[arg(long, global = true, value_name = "DIR", env = "RUNTIME_DIRECTORY", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "DIR", env = "EIPWATCH_AGENT_RUN_DIR", hide_env_values = true)]
     pub run_dir: Option<PathBuf>,
 }
 
@@ -215,7 +215,8 @@ impl Options {
     #[must_use]
     pub fn or(self, other: Options) -> Options {
         Options {
-            check: if self.check.is_empty() { other.check } else { self.check },
+            // An empty variable is none.
+            check: if self.check.iter().all(|word| word.trim().is_empty()) { other.check } else { self.check },
             host: self.host.or(other.host),
             interval: self.interval.or(other.interval),
             timeout: self.timeout.or(other.timeout),

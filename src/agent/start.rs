@@ -46,6 +46,11 @@ async fn start(cli: &Cli, config: Config, home: impl Home) -> ExitCode {
                 let text = format!(
                     "an agent that runs here is not told, and would take the leave back with its next heartbeat ({dir}: {error})"
                 );
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    let text = format!("{text}: run it as root. Nothing was written");
+                    teller.tell(&Line { level: Level::Warning, text });
+                    return ExitCode::from(FAILED);
+                }
                 teller.tell(&Line { level: Level::Warning, text });
             }
             let beat = Beat::goodbye(config.settings.clone(), why.clone(), now);

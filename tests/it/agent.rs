@@ -49,7 +49,7 @@ impl<'a> Home<'a> {
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", &self.run_dir)
-            .env("RUNTIME_DIRECTORY", &self.run_dir)
+            .env("EIPWATCH_AGENT_RUN_DIR", &self.run_dir)
             .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.imds.url())
             .env("AWS_ENDPOINT_URL", self.world.proxy.url());
         command

@@ -92,7 +92,7 @@ def a_goodbye_waits_for_no_resolver():
     pathlib.Path("/etc/resolv.conf").write_text("nameserver 127.0.0.53\n")
     silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     silent.bind(("127.0.0.53", 53))
-    names = {"AWS_ENDPOINT_URL": "http://ec2.trial.example:80", "RUNTIME_DIRECTORY": "/run"}
+    names = {"AWS_ENDPOINT_URL": "http://ec2.trial.example:80", "EIPWATCH_AGENT_RUN_DIR": "/run"}
     begun = time.monotonic()
     result = subprocess.run(["eipwatch-agent", "leave"], env={**os.environ, **names}, timeout=LONG_S, check=False)
     took = time.monotonic() - begun

@@ -136,6 +136,8 @@ pub struct Watch {
     starved: BTreeSet<(Time, ClusterName)>,
     occupancy: BTreeMap<Slot, AllocationId>,
     reserved: BTreeMap<Slot, Reservation>,
+    /// Where each address was when it was last seen to be anywhere.
+    last_places: BTreeMap<AllocationId, Slot>,
     tokens: u32,
     refilled: Time,
     held_until: Option<Time>,
@@ -205,6 +207,7 @@ impl Watch {
             starved: BTreeSet::new(),
             occupancy: BTreeMap::new(),
             reserved: BTreeMap::new(),
+            last_places: BTreeMap::new(),
             tokens: ASSOCIATE_BURST,
             refilled: now,
             held_until: None,
@@ -414,6 +417,9 @@ impl Watch {
         let first = self.first_read.is_none();
         self.first_read.get_or_insert(now);
         self.occupancy = self.facts.occupancy();
+        let facts = &self.facts;
+        self.last_places.retain(|id, _| facts.addresses.contains_key(id));
+        self.last_places.extend(self.occupancy.iter().map(|(slot, id)| (id.clone(), slot.clone())));
         let (mut found, problems) = snapshot::clusters(&self.facts, &self.settings.keys);
         if self.command.is_some()
             && let Some(shard) = self.settings.shard

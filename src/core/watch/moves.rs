@@ -130,11 +130,21 @@ impl Watch {
         let report = moving.report(error, benign, now);
         let memory = watched.memory.entry(id.clone()).or_default();
         if report.ok {
+            // What it has left since is no place of its own any more.
+            self.reserved.retain(|slot, reservation| reservation.by != *id || *slot == moving.plan.slot);
             if let Some(reservation) = self.reserved.get_mut(&moving.plan.slot).filter(|of| of.by == *id) {
                 reservation.until = now + decide::SETTLING;
             }
         } else {
-            self.reserved.retain(|_, reservation| reservation.by != *id);
+            // Where an earlier move has brought it is its place still.
+            self.reserved.retain(|_, reservation| reservation.by != *id || reservation.until > now);
+            // What it was to take is free for others.
+            for (name, other) in &mut self.clusters {
+                if other.cluster.nodes.contains_key(&moving.plan.to) {
+                    other.dirty = true;
+                    self.timers.insert((now, name.clone()));
+                }
+            }
             let best = memory.order.as_ref().is_some_and(|order| order.to.is_none());
             // Where AWS does not allow the best, the next may do.
             let next = best && memory.forbidden.contains_key(&moving.plan.to);
@@ -340,7 +350,8 @@ impl Watch {
         (moving.plan.slot, moving.plan.why) = (slot.clone(), why);
         moving.sent(act_id);
         watched.at_rest = false;
-        let from = self.occupancy.iter().find(|(_, by)| *by == id).map(|(slot, _)| slot.clone());
+        // Also where nobody holds it any more: a reading from before may show it there again.
+        let from = self.last_places.get(id).cloned();
         // As long as it is on its way it is kept in any case.
         let reservation = Reservation { by: id.clone(), until: now, from };
         self.reserved.insert(slot.clone(), reservation);
