@@ -23,6 +23,9 @@ use crate::probe::{Prober, Sockets};
 /// The most that is read of what `systemctl is-active` says: one word, and one sentence if it cannot ask.
 const MAX_SAID_BYTES: u64 = 200;
 
+/// How long `systemctl` may take at least: while systemd reloads it is slow, and that says nothing of the unit.
+const SYSTEMD_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Of the agent's own environment, what a check must not have: it would speak to systemd in the agent's name.
 const NOT_INHERITED: [&str; 4] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS"];
 
@@ -56,7 +59,8 @@ impl Checker {
             }
             LocalCheck::Unit(unit) => {
                 let args = ["is-active".as_ref(), "--".as_ref(), unit.as_ref()];
-                match run(Path::new("systemctl"), &args, true, self.timeout).await {
+                let patience = self.timeout.max(SYSTEMD_PATIENCE);
+                match run(Path::new("systemctl"), &args, true, patience).await {
                     // Source: systemctl(1), "Exit status": 0 active, 3 not active, 4 no such unit.
                     Ran::Ended(status, Said { word, trouble }) => match status.code() {
                         Some(0) => pass(&word),
@@ -65,8 +69,7 @@ impl Checker {
                         _ if trouble.is_empty() => silent(format!("systemctl: {}", ended(status))),
                         _ => silent(format!("systemctl: {trouble}")),
                     },
-                    // It is systemd that is slow, as while it reloads: that says nothing of the unit.
-                    Ran::Late => silent(format!("systemctl: {}", self.late())),
+                    Ran::Late => fail(late(patience)),
                     other => self.not_ended(other),
                 }
             }
@@ -85,7 +88,7 @@ impl Checker {
             Answer::Status(code @ 200..=399) => pass(&code.to_string()),
             Answer::Status(code) => fail(code.to_string()),
             Answer::Refused => fail("refused".to_owned()),
-            Answer::TimedOut => fail(self.late()),
+            Answer::TimedOut => fail(late(self.timeout)),
             Answer::Failed(why) => fail(why),
             Answer::NotAsked(why) => silent(why),
         }
@@ -93,7 +96,7 @@ impl Checker {
 
     fn not_ended(&self, ran: Ran) -> Reading {
         match ran {
-            Ran::Late => fail(self.late()),
+            Ran::Late => fail(late(self.timeout)),
             Ran::NotStarted(error) => match error.kind() {
                 // It will not come by itself; a machine short of processes may have some again.
                 io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
@@ -104,10 +107,10 @@ impl Checker {
             Ran::Ended(status, _) => silent(ended(status)),
         }
     }
+}
 
-    fn late(&self) -> String {
-        format!("no answer in {}", duration_text(self.timeout))
-    }
+fn late(timeout: Duration) -> String {
+    format!("no answer in {}", duration_text(timeout))
 }
 
 fn pass(text: &str) -> Reading {
