@@ -387,7 +387,7 @@ pub enum Failure {
     Throttled,
     /// The service's fault, or no answer at all. Whether a change took effect is unknown.
     Transient,
-    /// The caller may not do this. Asking again does not help.
+    /// The caller may not do this. Asking again does not help, but for credentials that may come to be known.
     NotPermitted,
     /// The target cannot take the address: try another candidate.
     TargetUnusable,
@@ -412,8 +412,12 @@ pub struct CloudError {
 impl CloudError {
     /// Whether it is of no use to try the same again.
     pub fn is_hopeless(&self) -> bool {
-        // EC2 has been seen not to know good credentials for a moment.
-        !matches!(self.failure, Failure::Throttled | Failure::Transient) && self.code != "AuthFailure"
+        !matches!(self.failure, Failure::Throttled | Failure::Transient) && !self.is_of_credentials()
+    }
+
+    /// Whether EC2 does not know the credentials: it has been seen not to know good ones for a moment.
+    pub fn is_of_credentials(&self) -> bool {
+        self.code == "AuthFailure"
     }
 
     /// Sorts AWS's error codes into [`Failure`]s, by the codes that the EC2 API reference lists. What is not listed is

@@ -398,6 +398,11 @@ impl Holder {
             _ => None,
         }
     }
+
+    /// Whether it is on nothing that could serve: on nobody, or on an interface that is attached to nothing.
+    pub fn is_unheld(&self) -> bool {
+        matches!(self, Holder::Nobody | Holder::Loose(..))
+    }
 }
 
 /// A node of a cluster.

@@ -14,7 +14,8 @@ use crate::core::decide::{Decision, EXTERNAL, Kind, SETTLING, Why};
 use crate::core::event::{Command, Trigger};
 use crate::core::log::Record;
 use crate::core::model::{
-    Act, AllocationId, ClusterName, Instance, InstanceId, InstanceState, InstanceStatus, InterfaceId, Look, Seen,
+    Act, AllocationId, ClusterName, Failure, Instance, InstanceId, InstanceState, InstanceStatus, InterfaceId, Look,
+    Seen,
 };
 use crate::core::report::{MoveReport, Report};
 use crate::core::tags::{self, Keys, NodeMode, Verdict};
@@ -269,7 +270,7 @@ impl Builder {
                 };
                 self.tell_trouble(at, "reading-failed", format!("{of} could not be read: {error}."));
                 let last = self.unread.iter_mut().rev().find(|unread| unread.of == of);
-                let one = if error.is_hopeless() { ONE_REFUSAL } else { ONE_BLINDNESS };
+                let one = if error.failure == Failure::NotPermitted { ONE_REFUSAL } else { ONE_BLINDNESS };
                 match last.filter(|last| asked.since(last.to) <= one) {
                     Some(last) => (last.to, last.tries) = (last.to.max(at), last.tries.saturating_add(1)),
                     None => self.unread.push(Unread { of, from: *asked, to: at, tries: 1 }),
@@ -984,9 +985,11 @@ mod tests {
         assert!(notes.len() == 1 && notes[0].contains(&expected(30)), "{notes:?}");
         assert_eq!(unseen, [true, false]);
         // What may not be read is asked for again by the next watch, a minute later.
-        let (notes, unseen) = told("UnauthorizedOperation", [10, 70, 130]);
-        assert!(notes.len() == 1 && notes[0].contains(&expected(130)), "{notes:?}");
-        assert_eq!(unseen, [true, true]);
+        for code in ["UnauthorizedOperation", "AuthFailure"] {
+            let (notes, unseen) = told(code, [10, 70, 130]);
+            assert!(notes.len() == 1 && notes[0].contains(&expected(130)), "{code}: {notes:?}");
+            assert_eq!(unseen, [true, true], "{code}");
+        }
         assert_eq!(told("InternalError", [10, 70, 130]).0, Vec::<String>::new(), "it may have been read in between");
     }
 

@@ -28,7 +28,7 @@ use crate::core::report::{AddressReport, ClusterReport};
 use crate::core::snapshot::{self, Cluster, ClusterAddress, Facts, Node, Taken};
 use crate::core::tags::{AddressMode, Check, Keys, Verdict};
 use crate::core::time::{Time, duration_text};
-use crate::core::watch::ROUND;
+use crate::core::watch::{DRY_RUN_FAILED, ROUND};
 use crate::env;
 use crate::network::{Function, Network};
 
@@ -407,6 +407,12 @@ async fn rehearse(
     match decision {
         Some(decision) if decision.kind == Kind::Move => {
             let to = decision.to.clone().unwrap_or_else(|| InstanceId::from(""));
+            let mut problems = report.clusters.iter().flat_map(|cluster| &cluster.problems);
+            if let Some(problem) = problems.find(|problem| problem.starts_with(DRY_RUN_FAILED)) {
+                let text = format!("whether EC2 would allow {ip} to go to {} is not known: {problem}", label(of, &to));
+                found.warn("move", text, "Ask again in a minute.");
+                return Ok((found, Some(to)));
+            }
             found.pass("move", format!("{ip} could go to {} now, and EC2 would allow it", label(of, &to)));
             Ok((found, Some(to)))
         }

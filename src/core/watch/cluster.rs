@@ -19,7 +19,7 @@ use crate::core::tags::{Check, Health, Keys, Leaving, State, Undrained, Verdict,
 use crate::core::time::{Time, millis};
 use crate::core::verdict::{self, Case, Finding, NOTICES, Probing, Pulse};
 
-use super::looks::{BACKOFF_MAX_URGENT, GIVEN_UP_FOR, Looks, Routine};
+use super::looks::{BACKOFF_MAX_URGENT, GIVEN_UP_FOR, Looks};
 use super::moving::Moving;
 
 /// How far apart two reads must show a holder that we did not choose before it is adopted: another invocation may be about to record it.
@@ -508,8 +508,7 @@ impl Watched {
         let now = around.now;
         let looks = &around.looks;
         // What may be read, and has not been yet, is older than any move.
-        let denied = |routine: &Routine| routine.error.as_ref().is_some_and(|error| error.is_hopeless());
-        let statuses_from = (!denied(&looks.status)).then(|| looks.status.asked.unwrap_or_default());
+        let statuses_from = (!looks.status.is_hopeless()).then(|| looks.status.asked.unwrap_or_default());
         let alarms = self.cluster.nodes.values().flat_map(|node| node.checks.iter()).filter_map(|check| match check {
             Check::Alarm(name) => Some(looks.alarm_names.told(name.as_ref())),
             _ => None,
@@ -518,7 +517,7 @@ impl Watched {
         let has_alarms = !told.is_empty();
         // Those that were never told anything of leave their node's finding unread, or were given up.
         let alarms_from = told.into_iter().flatten().min();
-        let readable_alarms_from = alarms_from.filter(|_| !denied(&looks.alarms));
+        let readable_alarms_from = alarms_from.filter(|_| !looks.alarms.is_hopeless());
         let addresses_from = looks.addresses.asked.unwrap_or(now);
         let oldest = |times: [Option<Time>; 3]| times.into_iter().flatten().min().unwrap_or_default();
         let facts_from = oldest([looks.instances.asked, statuses_from.or(looks.status.asked), alarms_from]);
@@ -567,7 +566,7 @@ impl Watched {
                     }
                 }
                 Holder::Unclear(interface)
-                    if !denied(&around.looks.interfaces)
+                    if !around.looks.interfaces.is_hopeless()
                         && memory.unclear_since.as_ref().is_none_or(|(_, since)| now.since(*since) < LOOSE_FOR) =>
                 {
                     around.looks.want_interface(interface, now);
@@ -628,13 +627,14 @@ impl Watched {
         let rulings = std::mem::take(&mut self.rulings);
         for ruling in &rulings {
             let id = &ruling.address;
-            if ruling.pending
-                && let Some(intent) = self.intended.get_mut(id)
-            {
-                // What is decided after that is decided anew.
-                intent.since = None;
+            if ruling.pending {
+                if let Some(intent) = self.intended.get_mut(id) {
+                    // What is decided after that is decided anew.
+                    intent.since = None;
+                }
+                continue;
             }
-            if ruling.pending || self.moving.contains_key(id) {
+            if self.moving.contains_key(id) {
                 continue;
             }
             let address = self.cluster.addresses.iter().find(|address| &address.id == id);

@@ -66,6 +66,11 @@ pub struct Routine {
 }
 
 impl Routine {
+    /// Whether the last answer was an error that asking again does not help.
+    pub fn is_hopeless(&self) -> bool {
+        self.error.as_ref().is_some_and(CloudError::is_hopeless)
+    }
+
     /// An answer that is asked for at `at` or later; one that is on its way may be that.
     fn want(&mut self, at: Time) {
         if self.in_flight.is_some_and(|(_, asked)| asked >= at) {
@@ -328,8 +333,7 @@ impl Looks {
     /// unless it cannot be had at all.
     pub fn want_of_nodes(&mut self, at: Time, alarms: bool) {
         for (routine, wanted) in [(&mut self.instances, true), (&mut self.status, true), (&mut self.alarms, alarms)] {
-            let hopeless = routine.error.as_ref().is_some_and(CloudError::is_hopeless);
-            if wanted && !hopeless && routine.asked.is_none_or(|asked| asked < at) {
+            if wanted && !routine.is_hopeless() && routine.asked.is_none_or(|asked| asked < at) {
                 routine.want(at);
             }
         }

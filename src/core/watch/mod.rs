@@ -32,6 +32,9 @@ use looks::{Looks, Outcome};
 use moving::Phase;
 use tagging::{Purpose, TagWrite};
 
+/// What a problem begins with where EC2 did not tell whether it would allow a move.
+pub const DRY_RUN_FAILED: &str = "a dry run of the move failed";
+
 pub use cluster::{ADOPT_AFTER, NOTICE_BELIEVED};
 pub use looks::{ROUND, STATUS_EVERY};
 pub use moves::{ASSOCIATE_BURST, ASSOCIATE_PER_SECOND};
@@ -417,8 +420,6 @@ impl Watch {
         let first = self.first_read.is_none();
         self.first_read.get_or_insert(now);
         self.occupancy = self.facts.occupancy();
-        let facts = &self.facts;
-        self.last_places.retain(|id, _| facts.addresses.contains_key(id));
         self.last_places.extend(self.occupancy.iter().map(|(slot, id)| (id.clone(), slot.clone())));
         let (mut found, problems) = snapshot::clusters(&self.facts, &self.settings.keys);
         if self.command.is_some()
@@ -505,10 +506,9 @@ impl Watch {
         if self.reserved.is_empty() {
             return;
         }
-        let places: BTreeMap<&AllocationId, &Slot> = self.occupancy.iter().map(|(slot, by)| (by, slot)).collect();
-        let clusters = &self.clusters;
+        let (places, clusters) = (&self.last_places, &self.clusters);
         self.reserved.retain(|slot, reservation| {
-            let third = |at: &&&Slot| **at != slot && reservation.from.as_ref() != Some(**at);
+            let third = |at: &&Slot| *at != slot && reservation.from.as_ref() != Some(*at);
             let kept = reservation.until > now && places.get(&reservation.by).filter(third).is_none();
             kept || clusters.values().any(|watched| watched.moving.contains_key(&reservation.by))
         });
@@ -621,10 +621,10 @@ impl Watch {
                     && let Some(watched) = self.clusters.get_mut(&name)
                 {
                     let memory = watched.memory.entry(address).or_default();
-                    if error.failure == Failure::NotPermitted && error.is_hopeless() {
+                    if error.failure == Failure::NotPermitted {
                         memory.forbid(to, error.to_string());
                     } else {
-                        watched.notes.push(format!("a dry run of the move failed: {error}"));
+                        watched.notes.push(format!("{DRY_RUN_FAILED}: {error}"));
                     }
                     watched.dirty = true;
                     self.timers.insert((now, name));

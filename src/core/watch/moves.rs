@@ -54,7 +54,7 @@ impl Watch {
                         if let Some(address) = address {
                             let before = remembered(address, watched.memory.get(&id));
                             if let Some(state) = moving.count_undone(&shown, before, now) {
-                                error.push_str(". It has left its holder, so it counts as a move");
+                                error.push_str(". The address has left its holder: somebody may have taken it off, and the brake (max_moves) counts this move");
                                 // The record of the next move tells of it.
                                 watched.memory.entry(id.clone()).or_default().made(state, address.state.as_ref());
                             }
@@ -136,15 +136,8 @@ impl Watch {
                 reservation.until = now + decide::SETTLING;
             }
         } else {
-            // Where an earlier move has brought it is its place still.
-            self.reserved.retain(|_, reservation| reservation.by != *id || reservation.until > now);
             // What it was to take is free for others.
-            for (name, other) in &mut self.clusters {
-                if other.cluster.nodes.contains_key(&moving.plan.to) {
-                    other.dirty = true;
-                    self.timers.insert((now, name.clone()));
-                }
-            }
+            self.wake_all(now);
             let best = memory.order.as_ref().is_some_and(|order| order.to.is_none());
             // Where AWS does not allow the best, the next may do.
             let next = best && memory.forbidden.contains_key(&moving.plan.to);

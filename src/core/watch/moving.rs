@@ -144,8 +144,7 @@ impl Moving {
             Err(error) => {
                 self.error = Some(error.to_string());
                 // An address that EC2 shows and does not know is a new one, and will be known; so it is with credentials.
-                let unknown = error.failure == Failure::AddressGone
-                    || error.failure == Failure::NotPermitted && !error.is_hopeless();
+                let unknown = error.failure == Failure::AddressGone || error.is_of_credentials();
                 self.unknown += u32::from(unknown);
                 match error.failure {
                     _ if unknown && self.unknown >= MAX_UNKNOWN => Some(error),
@@ -169,7 +168,7 @@ impl Moving {
     pub fn is_elsewhere(&self, shown: &Holder) -> bool {
         let known = [Some(&self.plan.to), self.plan.from.as_ref(), self.held_before.as_ref()];
         match shown {
-            Holder::Nobody | Holder::Loose(..) => false,
+            _ if shown.is_unheld() => false,
             _ => shown.instance().is_none_or(|holder| !known.contains(&Some(holder))),
         }
     }
@@ -178,7 +177,7 @@ impl Moving {
     pub fn seen(&mut self, shown: &Holder, asked: Option<u64>, now: Time) -> Progress {
         let tries = self.tries;
         let returns = self.held_before.as_ref() == Some(&self.plan.to);
-        let unheld = matches!(shown, Holder::Nobody | Holder::Loose(..));
+        let unheld = shown.is_unheld();
         let third = self.is_elsewhere(shown);
         let Phase::Looking { after, until, doubted, judged, judged_at, next, looks, elsewhere } = &mut self.phase
         else {
@@ -264,8 +263,7 @@ impl Moving {
     /// made, and undone by somebody. What is to be remembered then, where `before` is: the brake counts it.
     pub fn count_undone(&self, shown: &Holder, before: Option<&State>, now: Time) -> Option<State> {
         let accepted = matches!(self.phase, Phase::Looking { doubted: false, .. });
-        let has_left = matches!(shown, Holder::Nobody | Holder::Loose(..));
-        let left = self.plan.from.as_ref().filter(|_| accepted && has_left && self.plan.why.counted())?;
+        let left = self.plan.from.as_ref().filter(|_| accepted && shown.is_unheld() && self.plan.why.counted())?;
         // A time to come was not written by us.
         let before = before.filter(|state| state.since.since(now) < SETTLING);
         if before.is_some_and(|state| self.is_recorded(state, now)) {
@@ -359,6 +357,8 @@ mod tests {
         assert_eq!(look(3, 13_000), Progress::Never);
         let text = moving.never(&Holder::Node("i-1".into()), "i-1", Time::from_millis(13_000));
         assert!(text.contains("after 13 s still shows i-1"), "{text}");
+        let text = moving.never(&Holder::Nobody, "nobody", Time::from_millis(13_000));
+        assert!(text.contains("after 13 s shows nobody"), "{text}");
     }
 
     #[test]
@@ -501,10 +501,21 @@ mod tests {
     #[test]
     fn an_address_that_ec2_does_not_know_is_given_up_at_the_fifth_time() {
         let mut moving = moving();
-        let error = |failure| CloudError { failure, code: "Code".to_owned(), message: "a message".to_owned() };
-        let mut is_over = |failure| moving.answered(Err(error(failure)), 1, Time::from_millis(0)).is_some();
-        assert!(!is_over(Failure::Throttled), "this one does not count");
-        let told: Vec<bool> = (0..MAX_UNKNOWN).map(|_| is_over(Failure::AddressGone)).collect();
+        assert!(!is_over(&mut moving, Failure::Throttled, "Code"), "this one does not count");
+        let told: Vec<bool> = (0..MAX_UNKNOWN).map(|_| is_over(&mut moving, Failure::AddressGone, "Code")).collect();
         assert_eq!(told, [false, false, false, false, true]);
+    }
+
+    fn is_over(moving: &mut Moving, failure: Failure, code: &str) -> bool {
+        let error = CloudError { failure, code: code.to_owned(), message: "a message".to_owned() };
+        moving.answered(Err(error), 1, Time::from_millis(0)).is_some()
+    }
+
+    #[test]
+    fn credentials_that_ec2_does_not_know_are_given_up_at_the_fifth_time_and_a_refusal_at_once() {
+        let mut to_be_known = moving();
+        let mut told = || is_over(&mut to_be_known, Failure::NotPermitted, "AuthFailure");
+        assert_eq!([told(), told(), told(), told(), told()], [false, false, false, false, true]);
+        assert!(is_over(&mut moving(), Failure::NotPermitted, "UnauthorizedOperation"));
     }
 }

@@ -74,14 +74,14 @@ fn concerns(trigger: &Trigger, command: Option<&Command>, cluster: &Cluster, key
 
 /// What a trigger announced of a cluster's nodes.
 pub(super) fn notice(watched: &mut Watched, trigger: &Trigger, now: Time) {
-    let mut leave = |id: &InstanceId, kind: &str, at: Option<Time>, in_two_minutes: bool| {
+    let mut leave = |id: &InstanceId, kind: &str, at: Option<Time>, spot: bool| {
         let Some(node) = watched.cluster.nodes.get(id) else { return };
         let at = at.unwrap_or(now);
         // Late by more than its own announcement's term: it did not come to pass, or was of an earlier life. Auto Scaling terminates all
         // that it says it will, and lets a hook wait for hours.
-        let stale = in_two_minutes && now.since(at) >= NOTICE_BELIEVED || !node.in_this_life(at);
+        let stale = spot && now.since(at) >= NOTICE_BELIEVED || !node.in_this_life(at);
         if !stale {
-            let until = in_two_minutes.then(|| (at + Duration::from_secs(120)).whole_second());
+            let until = spot.then(|| (at + Duration::from_secs(120)).whole_second());
             let notice = Leaving { kind: kind.to_owned(), until, noticed: at.min(now).whole_second() };
             watched.nodes.entry(id.clone()).or_default().notice = Some(notice);
         }

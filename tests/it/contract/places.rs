@@ -225,6 +225,41 @@ fn a_place_that_an_address_was_refused_is_free_for_another() {
     assert!(moved_ms < 15_000, "after {moved_ms} ms");
 }
 
+/// And for another cluster's, in the same sweep.
+#[test]
+fn a_place_that_an_address_was_refused_is_free_for_another_clusters() {
+    let mut scene = Scene::new(1, 3);
+    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "db"), ("eipwatch:check", "http:8080/health")]));
+    scene.world.addresses.push(second.clone());
+    scene.tag_node(B, "cluster", "web db");
+    scene.tag_node(C, "cluster", "db");
+    scene.by_hand(1, Some(C));
+    scene.season();
+    scene.ec2.faults_mut().push(Rule::error("IncorrectInstanceState").on(Api::AssociateAddress).naming(&second));
+    scene.stop_node(A);
+    scene.stop_node(C);
+    scene.sweep();
+    assert_eq!((scene.holder(0), scene.holder(1)), ("B".to_owned(), "C".to_owned()));
+}
+
+/// A place is free once the address that came there has gone back.
+#[test]
+fn a_place_is_free_once_the_address_that_came_there_has_gone_back() {
+    let mut scene = one_place_left();
+    scene.after(2_000, |scene| scene.refuse(A));
+    scene.after(8_000, |scene| scene.serve(A));
+    scene.after(13_000, |scene| scene.tag_node(B, "mode", "drain"));
+    scene.after(19_000, |scene| {
+        scene.tag_node(B, "mode", "active");
+        scene.stop_node(3);
+    });
+    let began_ms = scene.now_ms();
+    scene.watch(50);
+    assert_eq!((scene.been(), scene.holder(1)), (vec![Some(B), Some(A)], "B".to_owned()));
+    let moved_ms = scene.world.moves(&scene.address(1)).last().expect("moved").0 - began_ms;
+    assert!(moved_ms < 30_000, "after {moved_ms} ms");
+}
+
 /// `eipwatch:address` names the private address that is to carry the Elastic IP, on a second interface, too.
 #[test]
 fn the_private_address_can_be_named() {

@@ -601,6 +601,24 @@ fn rule_7_an_interface_that_may_not_be_read_is_left_alone() {
     told.problem("DescribeNetworkInterfaces failed");
 }
 
+/// Rule 5: a move that EC2 accepted and never showed counts if the address has left its holder: somebody may have undone it.
+#[test]
+fn rule_5_a_move_that_was_undone_before_it_was_seen_counts() {
+    let mut scene = Scene::pair();
+    let until_ms = scene.epoch_ms() + 9_000;
+    scene.ec2.faults_mut().push(Rule::new(Fault::Hollow).on(Api::AssociateAddress).between(0, until_ms));
+    scene.refuse(A);
+    scene.after(8_000, |scene| scene.by_hand(0, None));
+    let told = scene.watch(40);
+    scene.ends(&told, "move no-holder to B", "B");
+    let error = told.address(0).moves.first().and_then(|made| made.error.clone()).unwrap_or_default();
+    assert!(error.contains("shows nobody as the holder") && error.contains("the brake (max_moves) counts"), "{error}");
+    // The rescue itself counts for nothing.
+    let state = scene.address_tag(0, "state");
+    let counted = state.split("moves=").nth(1).map(|times| times.matches('Z').count());
+    assert_eq!(counted, Some(1), "{state}");
+}
+
 /// Rules 6 and 7: a NAT gateway that gets the address while it is being moved keeps it: the move is given up, and is no failure.
 #[test]
 fn rule_7_a_nat_gateway_that_gets_the_address_during_a_move_keeps_it() {

@@ -370,9 +370,12 @@ fn at_most_a_hundred_garbled_tags_are_told_of() {
 #[test]
 fn garbage_in_the_settings_of_another_address_is_named() {
     let mut scene = Scene::seasoned(2, 2);
-    for (key, value, cure) in
-        [("policy", "fall=three", ""), ("check", "http:99999", ""), ("check", "tcp:80/", "write tcp:80; ")]
-    {
+    for (key, value, cure) in [
+        ("policy", "fall=three", ""),
+        ("check", "http:99999", ""),
+        ("check", "tcp:80/", "write tcp:80; "),
+        ("check", " ", "no check beside ec2; "),
+    ] {
         scene.tag_address(1, key, value);
         let problems = scene.sweep().problems();
         let named = format!("eipwatch:{key} on {}: ", scene.address(1));

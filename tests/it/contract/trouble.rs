@@ -161,6 +161,9 @@ fn a_watch_that_sees_no_more_tells_of_the_move_that_it_has_sent() {
         let error = told.report.error.as_deref().unwrap_or_default();
         assert!(error.contains(code) && error.contains(blind), "{error}");
         assert!(error.contains(open), "{error}");
+        if code == "InternalError" {
+            assert_eq!(told.report.sweeps, 1, "a reading that fails is no sweep");
+        }
     }
 }
 
