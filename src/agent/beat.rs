@@ -9,7 +9,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::core::model::{CloudError, Failure};
+use crate::core::model::CloudError;
 use crate::core::tags::{BeatStatus, Heartbeat};
 use crate::core::time::Time;
 
@@ -555,13 +555,8 @@ impl Beat {
                 } else if last {
                     self.end(Ending::GaveUp(format!("the heartbeat could not be written: {text}")));
                 } else if change(&mut self.trouble, Some(error.code.clone())) {
-                    let hint = match error.failure {
-                        Failure::NotPermitted
-                            if matches!(
-                                &*error.code,
-                                "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException"
-                            ) =>
-                        {
+                    let hint = match error.code.as_str() {
+                        "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException" => {
                             " The instance's role needs the agent's policy, which allows it this one tag on itself."
                         }
                         _ => "",
@@ -656,6 +651,7 @@ fn fraction(permille: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::model::Failure;
 
     const START_MS: u64 = 1_795_330_000_000;
 
@@ -881,6 +877,7 @@ mod tests {
             (Failure::Throttled, "RequestLimitExceeded"),
             (Failure::Transient, "Timeout"),
             (Failure::NotPermitted, "UnauthorizedOperation"),
+            (Failure::NotPermitted, "NoCredentials"),
         ] {
             let mut machine = machine(settings(1));
             machine.until(60_000);
@@ -895,6 +892,8 @@ mod tests {
             let within_deadtime = attempts.iter().filter(|(when, _)| *when <= at(60_000 + 20_000)).count();
             assert!(within_deadtime >= 2, "{within_deadtime} attempts in the first 20 s");
             assert_eq!(machine.lines_with("the heartbeat could not be written"), 1, "{:?}", machine.lines);
+            let hinted = usize::from(code == "UnauthorizedOperation");
+            assert_eq!(machine.lines_with("needs the agent's policy"), hinted, "{code}");
             // And back to the pace at once, when it works again.
             machine.ec2 = Ok(());
             machine.until(1_260_000 + 91_000);
@@ -1041,6 +1040,9 @@ mod tests {
         let machine = stopped_with(fault(Failure::NotPermitted, "UnauthorizedOperation"), 20);
         assert_eq!(machine.writes.len(), 1, "asking again does not help");
         assert!(machine.now < at(20_100));
+
+        let machine = stopped_with(fault(Failure::NotPermitted, "AuthFailure"), 20);
+        assert!((2..=4).contains(&machine.writes.len()), "these credentials may come to be known");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The agent's checks, made on this machine: sockets, systemd units, programs.
 //!
-//! Whatever is checked, a check ends within its time limit and leaves no process of its own behind when it was over it.
+//! Whatever is checked, a check ends within its time limit (`systemctl` has one of its own) and leaves no process of its own behind when it was over it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -23,7 +23,7 @@ use crate::probe::{Prober, Sockets};
 /// The most that is read of what `systemctl is-active` says: one word, and one sentence if it cannot ask.
 const MAX_SAID_BYTES: u64 = 200;
 
-/// How long `systemctl` may take at least: while systemd reloads it is slow, and that says nothing of the unit.
+/// How long `systemctl` may take at least before its check fails: while systemd reloads it is slow, and that says nothing of the unit.
 const SYSTEMD_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Of the agent's own environment, what a check must not have: it would speak to systemd in the agent's name.
@@ -38,7 +38,7 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Probes go to `host`; any check may take `timeout`.
+    /// Probes go to `host`; any check may take `timeout`, one of a unit at least [`SYSTEMD_PATIENCE`].
     pub fn new(host: Ipv4Addr, timeout: Duration) -> Checker {
         Checker { sockets: Sockets::new(), host, timeout }
     }
@@ -69,14 +69,14 @@ impl Checker {
                         _ if trouble.is_empty() => silent(format!("systemctl: {}", ended(status))),
                         _ => silent(format!("systemctl: {trouble}")),
                     },
-                    Ran::Late => fail(late(patience)),
-                    other => self.not_ended(other),
+                    Ran::Late => fail(format!("systemctl: {}", late(patience))),
+                    other => not_ended(other, patience),
                 }
             }
             LocalCheck::Exec(program) => match run(program, &[], false, self.timeout).await {
                 Ran::Ended(status, _) if status.success() => pass("exit status 0"),
                 Ran::Ended(status, _) => fail(ended(status)),
-                other => self.not_ended(other),
+                other => not_ended(other, self.timeout),
             },
         }
     }
@@ -93,19 +93,19 @@ impl Checker {
             Answer::NotAsked(why) => silent(why),
         }
     }
+}
 
-    fn not_ended(&self, ran: Ran) -> Reading {
-        match ran {
-            Ran::Late => fail(late(self.timeout)),
-            Ran::NotStarted(error) => match error.kind() {
-                // It will not come by itself; a machine short of processes may have some again.
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
-                    fail(format!("cannot be run: {error}"))
-                }
-                _ => silent(error.to_string()),
-            },
-            Ran::Ended(status, _) => silent(ended(status)),
-        }
+fn not_ended(ran: Ran, limit: Duration) -> Reading {
+    match ran {
+        Ran::Late => fail(late(limit)),
+        Ran::NotStarted(error) => match error.kind() {
+            // It will not come by itself; a machine short of processes may have some again.
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory => {
+                fail(format!("cannot be run: {error}"))
+            }
+            _ => silent(error.to_string()),
+        },
+        Ran::Ended(status, _) => silent(ended(status)),
     }
 }
 

@@ -164,7 +164,9 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum BadOptions {
     /// The file cannot be read.
-    #[error("{path} cannot be read: {error}. Name another file with --config, or none")]
+    #[error(
+        "{path} cannot be read: {error}. The service runs as the user eipwatch-agent, which must be able to read it (chmod 644). Or name another file with --config"
+    )]
     Unreadable {
         /// The file.
         path: String,
@@ -336,6 +338,9 @@ mod tests {
         assert_eq!(config.settings.every, Duration::from_secs(7));
         assert_eq!(config.settings.fall, 3);
         assert!(!config.leave_on_exit);
+        let cli = Cli::parse_from(["eipwatch-agent", "--check", ""]);
+        let config = cli.options.or(Options::from_file(Some(&path)).unwrap()).complete().unwrap();
+        assert_eq!(config.settings.checks, ["tcp:1", "unit:a.service"], "an empty variable is none");
         let config = Options::from_file(Some(&path)).unwrap().complete().unwrap();
         assert_eq!(config.settings.checks, ["tcp:1", "unit:a.service"]);
         assert!(config.leave_on_exit);

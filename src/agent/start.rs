@@ -37,21 +37,26 @@ fn configure(cli: &Cli) -> Result<Config, BadOptions> {
 async fn start(cli: &Cli, config: Config, home: impl Home) -> ExitCode {
     let teller = Teller::from_env();
     let now = SystemClock::start().now();
+    // Whether an agent that runs here knows of the leave.
+    let mut told = false;
     let ending = match &cli.command {
         Some(Command::Leave { why }) => {
-            if !cli.dry_run
-                && let Err(error) = leave_word(&config.run_dir)
-            {
-                let dir = config.run_dir.display();
-                let text = format!(
-                    "an agent that runs here is not told, and would take the leave back with its next heartbeat ({dir}: {error})"
-                );
-                if error.kind() == io::ErrorKind::PermissionDenied {
-                    let text = format!("{text}: run it as root. Nothing was written");
-                    teller.tell(&Line { level: Level::Warning, text });
-                    return ExitCode::from(FAILED);
+            if !cli.dry_run {
+                match leave_word(&config.run_dir) {
+                    Ok(()) => told = true,
+                    Err(error) => {
+                        let dir = config.run_dir.display();
+                        let denied = error.kind() == io::ErrorKind::PermissionDenied;
+                        let end = if denied { ". Nothing was written: run this as root" } else { "" };
+                        let text = format!(
+                            "an agent that runs here is not told, and would take the leave back with its next heartbeat ({dir}: {error}){end}"
+                        );
+                        teller.tell(&Line { level: Level::Warning, text });
+                        if denied {
+                            return ExitCode::from(FAILED);
+                        }
+                    }
                 }
-                teller.tell(&Line { level: Level::Warning, text });
             }
             let beat = Beat::goodbye(config.settings.clone(), why.clone(), now);
             run(beat, &config, &home, &teller, future::pending(), None).await
@@ -84,7 +89,10 @@ async fn start(cli: &Cli, config: Config, home: impl Home) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Ending::GaveUp(why) => {
+        Ending::GaveUp(mut why) => {
+            if told {
+                why.push_str(". An agent that runs here has been told, and announces it as soon as it can; to take that back, restart it");
+            }
             teller.tell(&Line { level: Level::Warning, text: why });
             // A stop that could not be announced is a stop all the same.
             if says { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }

@@ -1,6 +1,8 @@
 //! The real `eipwatch-agent` against moto, with a metadata service of the tests' own.
 
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -307,6 +309,42 @@ fn it_can_be_tried() {
     assert_eq!(forbidden.status.code(), Some(1), "{forbidden:?}");
     let wrong = home.command(&["--check", "ping"]).output().unwrap();
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+}
+
+/// Who may not tell the running agent would have the leave taken back: nothing is written.
+#[test]
+fn a_leave_of_which_the_running_agent_cannot_be_told_is_refused() {
+    let world = World::new();
+    let home = Home::new(&world, "web-1", &[]);
+    // Root may write anywhere; who is not has to reach the program.
+    let program = std::env::temp_dir().join(format!("eipwatch-agent-{}", std::process::id()));
+    fs::copy(env!("CARGO_BIN_EXE_eipwatch-agent"), &program).unwrap();
+    let mut leave = Command::new(&program);
+    leave.args(["leave", "--run-dir", "/"]).env_clear();
+    leave.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", home.imds.url()).env("AWS_ENDPOINT_URL", world.proxy.url());
+    if rustix::process::geteuid().is_root() {
+        leave.uid(65_534).gid(65_534);
+    }
+    let leave = leave.output();
+    fs::remove_file(&program).unwrap();
+    let leave = leave.unwrap();
+    let said = String::from_utf8_lossy(&leave.stderr).into_owned();
+    assert_eq!(leave.status.code(), Some(1), "{leave:?}");
+    assert!(said.contains("Nothing was written: run this as root"), "{said}");
+    assert_eq!((home.heartbeat(), home.attempts().len()), (String::new(), 0));
+}
+
+/// systemd is slow while it reloads: that is no failure of a unit, whatever the checks' time limit.
+#[test]
+fn a_slow_systemctl_fails_no_unit() {
+    let world = World::new();
+    let home = Home::new(&world, "web-1", &[]);
+    let systemctl = home.run_dir.join("systemctl");
+    fs::write(&systemctl, "#!/bin/sh\n/bin/sleep 0.4\necho active\n").unwrap();
+    fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+    let args = ["--once", "--dry-run", "--fall", "1", "--rise", "1", "--timeout", "50ms", "--check", "unit:x.service"];
+    let tried = home.command(&args).env("PATH", &home.run_dir).output().unwrap();
+    assert!(String::from_utf8_lossy(&tried.stdout).contains("status=ok"), "{tried:?}");
 }
 
 /// A cluster whose only check is the heartbeat, an agent on each node, and a watch.
