@@ -58,6 +58,17 @@ fn a_demo_that_is_killed_takes_its_nodes_along() {
     }
 }
 
+/// Whoever started it may be gone before it serves.
+#[test]
+fn a_node_whose_starter_is_gone_ends_quietly() {
+    let (read, write) = std::io::pipe().unwrap();
+    drop(read);
+    let mut node = Command::new(env!("CARGO_BIN_EXE_eipwatch"));
+    node.args(["demo-node", "--name", "web-1", "--listen", "127.0.0.1:0"]).stdin(Stdio::piped()).stdout(write);
+    let ended = node.output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+}
+
 /// The processes that this one has started.
 #[cfg(target_os = "linux")]
 fn children_of(parent: u32) -> Vec<u32> {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use eipwatch::aws::Call;
+use eipwatch::core::tags::prefix;
 
 /// The role's policies that are for calls by the code. The others (`log`, `failed-events`, `vpc`) are for Lambda's own.
 const POLICIES: [&str; 3] = ["read", "move", "tag"];
@@ -105,4 +106,16 @@ fn actions_are_found_in_yaml_and_in_json_and_only_in_the_named_policies() {
     let found = allowed(template, &POLICIES);
     let expected = ["cloudwatch:DescribeAlarms", "ec2:AssociateAddress", "ec2:DescribeTags"];
     assert_eq!(found, expected.iter().map(|&action| action.to_owned()).collect());
+}
+
+/// The templates take each prefix that ends with a colon and is no longer than a tag's key allows.
+#[test]
+fn the_templates_take_prefixes_as_long_as_the_function_does() {
+    let pattern = "[A-Za-z0-9][A-Za-z0-9_.-]{0,55}:";
+    for file in ["infra/template.yaml", "infra/cdk/lib/elastic-ip-failover.ts"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        assert!(text.contains(pattern), "{file}");
+    }
+    let taken = |length: usize| prefix(&format!("{}:", "p".repeat(length - 1))).is_ok();
+    assert_eq!((taken(1 + 55 + 1), taken(1 + 55 + 2)), (true, false));
 }
