@@ -22,7 +22,9 @@ pub const GONE_EVENT_BELIEVED: Duration = Duration::from_secs(60);
 pub const LEAVE_BEFORE_SCHEDULED: Duration = Duration::from_secs(600);
 /// How far a second look at a heartbeat lies behind the first, beyond the agent's own pace.
 pub const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
-/// How long EC2 may show a heartbeat of before: one that nothing else speaks for has stopped only if it still has so much later.
+/// The most that an agent's pause after failed writes is longer than its pace. It is never more than twice the pace, either.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// How long EC2 may show a heartbeat of before.
 pub const TAGS_LAG: Duration = Duration::from_secs(5);
 /// The most probes of one check that are on their way at once, whatever the policy says.
 pub const MAX_PROBES_PER_CHECK: usize = 20;
@@ -314,6 +316,10 @@ pub struct Pulse {
     last_asked: Time,
     /// The same of the number before: this one was written after that.
     pub after: Time,
+    /// When it was written, by its node's clock, of which only differences count.
+    at: Time,
+    /// Since when it has been seen to go on: since it was first seen, or first seen again after a pause.
+    going_since: Time,
 }
 
 impl Pulse {
@@ -326,13 +332,40 @@ impl Pulse {
             first_asked: asked,
             last_asked: asked,
             after: Time::default(),
+            at: beat.at,
+            going_since: now,
         };
         match before {
             Some(pulse) if pulse.seq == beat.seq => Pulse { last_asked: asked, ..pulse },
-            Some(pulse) => Pulse { advanced: true, after: pulse.last_asked, ..new },
+            Some(pulse) => {
+                let paused = beat.at.since(pulse.at) >= longest_gap(beat.every);
+                let going_since = if paused { now } else { pulse.going_since };
+                Pulse { advanced: true, after: pulse.last_asked, going_since, ..new }
+            }
             None => new,
         }
     }
+
+    /// Whether it has been seen to advance, and not after a pause alone.
+    pub fn goes_on(&self) -> bool {
+        self.seen > self.going_since
+    }
+}
+
+/// How far two heartbeats that are shown one after the other can lie apart without a pause: one is lost at most, readings come
+/// every 5 s, and the times are whole seconds.
+fn longest_gap(every: Duration) -> Duration {
+    (every * 3).saturating_sub(Duration::from_secs(1)).max(every * 3 / 2 + Duration::from_secs(6))
+}
+
+/// The longest pause of an agent that writes `every` so long, and whose writes fail.
+pub fn longest_pause(every: Duration) -> Duration {
+    every + every.min(MAX_BACKOFF)
+}
+
+/// How long others must go on until a heartbeat must be shown, too, if its agent lives.
+fn turn(every: Duration) -> Duration {
+    longest_pause(every) + TAGS_LAG
 }
 
 /// All that a verdict rests on, beside the node itself.
@@ -344,10 +377,8 @@ pub struct Case<'a> {
     pub probes: &'a BTreeMap<Check, Probing>,
     /// Its heartbeat as followed so far.
     pub pulse: Option<Pulse>,
-    /// When a peer's heartbeat was last seen to advance.
-    pub peers_pulse: Option<Time>,
-    /// After when a peer's last one was written at the earliest.
-    pub peers_beat_after: Option<Time>,
+    /// The heartbeats of its peers that [go on](Pulse::goes_on).
+    pub peers: &'a [Pulse],
     /// When the node was last read.
     pub read_at: Option<Time>,
     /// When EC2 was asked the question that could show the node and was answered last, whether that showed it or not.
@@ -616,20 +647,23 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     // Where all have stopped at once, the last to have been written says nothing of those whose turn had not come.
     let missed = pulse.first_asked + beat.every;
     let of_this_life = pulse.advanced || likely;
-    let meanwhile = if of_this_life {
-        case.peers_beat_after.is_some_and(|after| after >= missed)
-    } else {
-        case.peers_pulse.is_some_and(|seen| seen > pulse.seen)
+    let meanwhile = |peer: &&Pulse| if of_this_life { peer.after >= missed } else { peer.seen > pulse.seen };
+    // The first that EC2 takes after a time in which it took none says nothing of those whose turn comes; nor does one say
+    // anything of what nothing but two looks speaks of: the second may have shown what was before the first.
+    let believed = |peer: &Pulse| {
+        let from = if of_this_life { peer.going_since } else { peer.going_since.max(pulse.seen) };
+        from + turn(beat.every)
     };
-    if meanwhile && !has_probes {
-        // The second look may have shown what was before the first: nothing but these two speaks of the node.
-        let third = if of_this_life { None } else { look_at(pulse.seen + deadtime.min(again + TAGS_LAG), "third") };
-        return third.unwrap_or_else(|| say(Some(false), text));
+    let believed = case.peers.iter().filter(meanwhile).map(believed).min();
+    if let Some(believed) = believed.filter(|_| !has_probes) {
+        return look_at(believed, "third").unwrap_or_else(|| say(Some(false), text));
     }
     let problem = Some(if has_probes {
         format!("its heartbeat has {text}; its probes decide")
     } else {
-        format!("its heartbeat has {text}, and no peer's advanced meanwhile: the tags, not the node, may be at fault")
+        format!(
+            "its heartbeat has {text}, and no peer's has gone on meanwhile: the tags, not the node, may be at fault"
+        )
     });
     Beat { ignored: has_probes, problem, ..say(None, text) }
 }
@@ -888,8 +922,7 @@ mod tests {
                 policy: &self.policy,
                 probes: &self.probes,
                 pulse: None,
-                peers_pulse: None,
-                peers_beat_after: None,
+                peers: &[],
                 read_at: Some(ago(0)),
                 asked_at: Some(ago(0)),
                 alarms: &self.alarms,
@@ -943,6 +976,10 @@ mod tests {
         assert!(!scene.judge(scene.case()).promising, "one of two does not answer");
     }
 
+    fn pulse(seen: Time, advanced: bool) -> Pulse {
+        Pulse { seq: 7, seen, advanced, first_asked: seen, last_asked: seen, after: seen, at: seen, going_since: seen }
+    }
+
     #[test]
     fn a_number_that_follows_was_written_after_the_last_that_showed_the_one_before() {
         let beat =
@@ -953,16 +990,64 @@ mod tests {
         assert_eq!((next.advanced, next.after, next.seen), (true, ago(4_000), ago(900)));
     }
 
+    /// A peer's, that has gone on for an hour.
+    fn going_on(seen: Time, after: Time) -> Pulse {
+        Pulse { after, going_since: ago(3_600_000), ..pulse(seen, true) }
+    }
+
+    #[test]
+    fn a_heartbeat_goes_on_once_it_has_advanced_and_not_after_a_pause_alone() {
+        // By a clock that is an hour slow.
+        let read = |before, every_s: u64, written_s: u64, seen_s: u64| {
+            let (at, seen) = (ago((3_600 + written_s) * 1_000), ago(seen_s * 1_000));
+            let every = Duration::from_secs(every_s);
+            let beat = Heartbeat { seq: 1_000 - written_s, at, status: BeatStatus::Ok, every, why: None };
+            Some(Pulse::read(before, &beat, seen, seen))
+        };
+        let goes_on = |pulse: Option<Pulse>| pulse.map(|pulse| pulse.goes_on());
+        for (every_s, longest_gap_s) in [(1, 7), (5, 13), (10, 28), (60, 178)] {
+            let first = read(None, every_s, 600, 598);
+            assert_eq!(goes_on(first), Some(false), "it has not advanced");
+            let again = read(first, every_s, 600, 593);
+            assert_eq!(goes_on(again), Some(false));
+            let one_lost = read(again, every_s, 600 - longest_gap_s, 600 - longest_gap_s);
+            assert_eq!(goes_on(one_lost), Some(true), "every {every_s} s");
+            let written_s = 600 - longest_gap_s - 1;
+            let paused = read(again, every_s, written_s, written_s);
+            assert_eq!(goes_on(paused), Some(false), "every {every_s} s");
+            let next = read(paused, every_s, written_s - every_s, written_s - every_s);
+            assert_eq!(goes_on(next), Some(true), "every {every_s} s");
+            assert_eq!(next.map(|pulse| pulse.going_since), Some(ago(written_s * 1_000)));
+        }
+    }
+
+    #[test]
+    fn a_peers_heartbeat_is_believed_once_the_others_have_had_their_turn() {
+        let seen = ago(60_000);
+        let scene = Scene::beating(seen);
+        let pulse = Some(pulse(seen, true));
+        let told = |peers: &[Pulse], deadline_s| {
+            let deadline = ago(0) + Duration::from_secs(deadline_s);
+            let finding = scene.judge(Case { pulse, peers, deadline, ..scene.case() });
+            (finding.verdict, finding.look_again)
+        };
+        let since = |ms| Pulse { going_since: ago(ms), ..going_on(ago(0), ago(5_000)) };
+        assert_eq!(told(&[since(15_000)], 60), (Verdict::Unhealthy, None));
+        assert_eq!(told(&[since(14_000)], 60), (Verdict::Unknown, Some(ago(0) + Duration::from_secs(1))));
+        assert_eq!(told(&[since(14_000)], 1), (Verdict::Unknown, None));
+        assert_eq!(told(&[since(14_000), since(15_000)], 60), (Verdict::Unhealthy, None), "one is enough");
+    }
+
     #[test]
     fn a_heartbeat_may_take_a_second_more_than_its_interval() {
         let mut scene = Scene::beating(ago(25_000));
         if let Some(beat) = &mut scene.node.heartbeat {
             beat.every = Duration::from_secs(20);
         }
-        let pulse =
-            |seen| Some(Pulse { seq: 7, seen, advanced: true, first_asked: seen, last_asked: seen, after: seen });
-        assert_eq!(scene.judge(Case { pulse: pulse(ago(20_999)), ..scene.case() }).verdict, Verdict::Healthy);
-        assert_eq!(scene.judge(Case { pulse: pulse(ago(21_000)), ..scene.case() }).verdict, Verdict::Unknown);
+        for (seen, verdict) in [(ago(20_999), Verdict::Healthy), (ago(21_000), Verdict::Unknown)] {
+            let pulse = Some(pulse(seen, true));
+            assert_eq!(scene.judge(Case { pulse, ..scene.case() }).verdict, verdict);
+        }
     }
 
     #[test]
@@ -970,7 +1055,7 @@ mod tests {
         // An hour old: what it says of itself counts for nothing.
         let scene = Scene::beating(ago(3_600_000));
         let seen = ago(2_000);
-        let pulse = Some(Pulse { seq: 7, seen, advanced: false, first_asked: seen, last_asked: seen, after: seen });
+        let pulse = Some(pulse(seen, false));
         let again = ago(0) + Duration::from_secs(4);
         for (deadline, look_again, text) in [
             (again + Duration::from_millis(1), Some(again), "a second look follows"),
@@ -986,22 +1071,23 @@ mod tests {
     #[test]
     fn who_was_the_last_to_beat_condemns_nobody_whose_turn_had_not_come() {
         let seen = ago(30_000);
-        let pulse = Some(Pulse { seq: 7, seen, advanced: false, first_asked: seen, last_asked: seen, after: seen });
+        let pulse = Some(pulse(seen, false));
         // Of this life, by its own time: a peer's must have been written when its next was overdue.
         let likely = Scene::beating(seen);
         for (peers_beat_after, verdict) in
             [(None, Verdict::Unknown), (Some(ago(25_001)), Verdict::Unknown), (Some(ago(25_000)), Verdict::Unhealthy)]
         {
-            let case = Case { pulse, peers_pulse: Some(ago(0)), peers_beat_after, ..likely.case() };
+            let peers: Vec<Pulse> = peers_beat_after.map(|after| going_on(ago(0), after)).into_iter().collect();
+            let case = Case { pulse, peers: &peers, ..likely.case() };
             assert_eq!(likely.judge(case).verdict, verdict, "{peers_beat_after:?}");
         }
         // Of which life it is is not known: one that advances while it is looked at has to.
         let unlikely = Scene::beating(ago(3_600_000));
-        for (peers_pulse, verdict) in
-            [(Some(seen), Verdict::Unknown), (Some(seen + Duration::from_millis(1)), Verdict::Unhealthy)]
+        for (peers_pulse, verdict) in [(seen, Verdict::Unknown), (seen + Duration::from_millis(1), Verdict::Unhealthy)]
         {
-            let case = Case { pulse, peers_pulse, peers_beat_after: None, ..unlikely.case() };
-            assert_eq!(unlikely.judge(case).verdict, verdict, "{peers_pulse:?}");
+            let peers = [going_on(peers_pulse, seen)];
+            let case = Case { pulse, peers: &peers, ..unlikely.case() };
+            assert_eq!(unlikely.judge(case).verdict, verdict, "{peers_pulse}");
         }
     }
 
@@ -1009,17 +1095,18 @@ mod tests {
     fn an_answer_that_does_not_show_the_node_is_neither_look() {
         let scene = Scene::beating(ago(3_600_000));
         let seen = ago(30_000);
-        let pulse = Some(Pulse { seq: 7, seen, advanced: false, first_asked: seen, last_asked: seen, after: seen });
-        // The second is due after its interval and a second, the third 5 s later; EC2 was asked since, and when did it last show the node?
+        let pulse = Some(pulse(seen, false));
+        // The second is due after 6 s, the third after 15 s; EC2 was asked since, and when did it last show the node?
         let last_shown = [
             (ago(24_001), Verdict::Unknown),
             (ago(24_000), Verdict::Unknown),
-            (ago(19_001), Verdict::Unknown),
-            (ago(19_000), Verdict::Unhealthy),
+            (ago(15_001), Verdict::Unknown),
+            (ago(15_000), Verdict::Unhealthy),
         ];
         for (read_at, verdict) in last_shown {
             let asked_at = Some(ago(0));
-            let case = Case { pulse, peers_pulse: Some(ago(0)), read_at: Some(read_at), asked_at, ..scene.case() };
+            let peers = [going_on(ago(0), seen)];
+            let case = Case { pulse, peers: &peers, read_at: Some(read_at), asked_at, ..scene.case() };
             let finding = scene.judge(case);
             assert_eq!(finding.verdict, verdict, "{read_at}");
             let told = finding.evidence.last().map(|evidence| evidence.text.clone()).unwrap_or_default();
@@ -1031,10 +1118,11 @@ mod tests {
     fn a_third_look_that_is_due_too_late_is_told() {
         let scene = Scene::beating(ago(3_600_000));
         let seen = ago(8_000);
-        let pulse = Some(Pulse { seq: 7, seen, advanced: false, first_asked: seen, last_asked: seen, after: seen });
-        for (deadline_s, text) in [(4, "a third look follows"), (3, "the third look, at")] {
+        let pulse = Some(pulse(seen, false));
+        for (deadline_s, text) in [(8, "a third look follows"), (7, "the third look, at")] {
             let deadline = ago(0) + Duration::from_secs(deadline_s);
-            let case = Case { pulse, peers_pulse: Some(ago(0)), deadline, ..scene.case() };
+            let peers = [going_on(ago(0), seen)];
+            let case = Case { pulse, peers: &peers, deadline, ..scene.case() };
             let finding = scene.judge(case);
             assert_eq!(finding.verdict, Verdict::Unknown);
             let told = finding.evidence.last().map(|evidence| evidence.text.clone()).unwrap_or_default();

@@ -91,6 +91,8 @@ pub struct Agent {
     pub alive: bool,
     /// When EC2 last took what it wrote.
     pub written_ms: u64,
+    /// How many times in a row EC2 has not.
+    pub failures: u32,
 }
 
 /// An invocation, by the number by which the record of calls knows its caller.
@@ -457,7 +459,8 @@ impl World {
         let seq = self.agents.get(node).map_or(0, |agent| agent.seq);
         let new = !self.agents.contains_key(node);
         let written_ms = self.now_ms();
-        self.agents.insert(node.clone(), Agent { every_ms, skew_ms, seq, status: "ok", alive: true, written_ms });
+        self.agents
+            .insert(node.clone(), Agent { every_ms, skew_ms, seq, status: "ok", alive: true, written_ms, failures: 0 });
         if new {
             self.push(self.now_ms, Event::Beat(node.clone()));
         }
@@ -797,6 +800,7 @@ impl World {
         let caller = self.agent_caller(node).unwrap_or(AGENTS_FROM);
         let Some(agent) = self.agents.get_mut(node) else { return };
         let every_ms = agent.every_ms.max(1);
+        let mut pause_ms = every_ms;
         if agent.alive && self.ec2.state(node) == Some(State::Running) {
             agent.seq += 1;
             let at = Time::from_millis(self.now_ms.saturating_add_signed(agent.skew_ms));
@@ -807,13 +811,20 @@ impl World {
                 tags: vec![("eipwatch:heartbeat".to_owned(), value)],
                 dry_run: false,
             };
-            // An agent that fails to write tries again at its next beat.
             let taken = self.ec2.call(caller, &request, self.now_ms).is_ok();
-            if taken && let Some(agent) = self.agents.get_mut(node) {
-                agent.written_ms = self.now_ms - START_MS;
+            let now_ms = self.now_ms();
+            if let Some(agent) = self.agents.get_mut(node) {
+                agent.failures = if taken { 0 } else { agent.failures + 1 };
+                if taken {
+                    agent.written_ms = now_ms;
+                }
+                // The real one pauses for up to so long.
+                if agent.failures > 2 {
+                    pause_ms *= 2;
+                }
             }
         }
-        self.push(self.now_ms + every_ms, Event::Beat(node.clone()));
+        self.push(self.now_ms + pause_ms, Event::Beat(node.clone()));
     }
 
     fn meet(&mut self, what: &'static str) {

@@ -310,9 +310,9 @@ impl Watched {
         }
         let read_at = |id: &InstanceId| around.facts.seen_at(id);
         let first_read = around.first_read.unwrap_or(now);
-        // Who was there at the first reading has always been.
+        // Who was there at the first reading has always been. What was asked for in this very millisecond may have been asked before.
         let first = self.findings.is_empty() && now.since(first_read) < STATUS_PATIENCE;
-        let appeared = if first { Time::default() } else { now };
+        let appeared = if first { Time::default() } else { now + Duration::from_millis(1) };
         for node in self.cluster.nodes.values() {
             let memory = match self.nodes.get_mut(&node.id) {
                 Some(memory) => memory,
@@ -344,9 +344,7 @@ impl Watched {
         for id in &ids {
             let Some(node) = self.cluster.nodes.get(id) else { continue };
             let peers = self.nodes.iter().filter(|(peer, _)| *peer != id).filter_map(|(_, memory)| memory.pulse);
-            let peers: Vec<Pulse> = peers.filter(|pulse| pulse.advanced).collect();
-            let peers_pulse = peers.iter().map(|pulse| pulse.seen).max();
-            let peers_beat_after = peers.iter().map(|pulse| pulse.after).max();
+            let peers: Vec<Pulse> = peers.filter(Pulse::goes_on).collect();
             let Some(memory) = self.nodes.get_mut(id) else { continue };
             // One that runs since later is in no answer yet.
             let since = memory.running_since.unwrap_or_default();
@@ -380,8 +378,7 @@ impl Watched {
                 policy,
                 probes: &memory.probes,
                 pulse: memory.pulse,
-                peers_pulse,
-                peers_beat_after,
+                peers: &peers,
                 read_at: read_at(id),
                 asked_at: around.looks.node_asked(id),
                 alarms: &around.facts.alarms,
