@@ -871,6 +871,20 @@ mod tests {
     }
 
     #[test]
+    fn no_pause_is_longer_than_the_watcher_believes() {
+        for (every_s, longest_s) in [(1, 2), (5, 10), (10, 20), (30, 40), (60, 70)] {
+            let every = Duration::from_secs(every_s);
+            assert_eq!(longest_pause(every), Duration::from_secs(longest_s));
+            for failures in [1, 2, 3, u32::MAX] {
+                assert!(
+                    backoff(every, failures, 0) >= every && backoff(every, failures, 1_000) <= longest_pause(every)
+                );
+            }
+            assert!(backoff(every, 3, 0) > backoff(every, 1, 0));
+        }
+    }
+
+    #[test]
     fn failures_only_ever_make_it_slower() {
         for (failure, code) in [
             (Failure::Throttled, "RequestLimitExceeded"),

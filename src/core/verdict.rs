@@ -15,6 +15,7 @@ use super::policy::Policy;
 use super::snapshot::Node;
 use super::tags::{BeatStatus, Check, Heartbeat, Leaving, Undrained, Verdict};
 use super::time::{Time, duration_text};
+use super::watch::ROUND;
 
 /// How long a state-change event counts as evidence against what DescribeInstances still shows.
 pub const GONE_EVENT_BELIEVED: Duration = Duration::from_secs(60);
@@ -318,7 +319,7 @@ pub struct Pulse {
     pub after: Time,
     /// When it was written, by its node's clock, of which only differences count.
     at: Time,
-    /// Since when it has been seen to go on: since it was first seen, or first seen again after a pause.
+    /// Since when it has been seen to go on: since it was first seen, or first seen again after one was lost.
     going_since: Time,
 }
 
@@ -338,34 +339,29 @@ impl Pulse {
         match before {
             Some(pulse) if pulse.seq == beat.seq => Pulse { last_asked: asked, ..pulse },
             Some(pulse) => {
-                let paused = beat.at.since(pulse.at) >= longest_gap(beat.every);
-                let going_since = if paused { now } else { pulse.going_since };
+                let lost = beat.at.since(pulse.at) >= longest_gap(beat.every);
+                let going_since = if lost { now } else { pulse.going_since };
                 Pulse { advanced: true, after: pulse.last_asked, going_since, ..new }
             }
             None => new,
         }
     }
 
-    /// Whether it has been seen to advance, and not after a pause alone.
+    /// Whether it has been seen to advance without one being lost.
     pub fn goes_on(&self) -> bool {
         self.seen > self.going_since
     }
 }
 
-/// How far two heartbeats that are shown one after the other can lie apart without a pause: one is lost at most, readings come
-/// every 5 s, and the times are whole seconds.
+/// How far two heartbeats that are shown one after the other can lie apart if none was lost, by times in whole seconds. Of quicker
+/// ones than readings not all are shown.
 fn longest_gap(every: Duration) -> Duration {
-    (every * 3).saturating_sub(Duration::from_secs(1)).max(every * 3 / 2 + Duration::from_secs(6))
+    if every < ROUND { every * 3 / 2 + ROUND + Duration::from_secs(1) } else { every * 2 - Duration::from_secs(1) }
 }
 
 /// The longest pause of an agent that writes `every` so long, and whose writes fail.
 pub fn longest_pause(every: Duration) -> Duration {
     every + every.min(MAX_BACKOFF)
-}
-
-/// How long others must go on until a heartbeat must be shown, too, if its agent lives.
-fn turn(every: Duration) -> Duration {
-    longest_pause(every) + TAGS_LAG
 }
 
 /// All that a verdict rests on, beside the node itself.
@@ -625,15 +621,21 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
         if !due && read_at >= at {
             return None;
         }
-        let look_again = (due && at < case.deadline).then_some(at);
-        let follows = match look_again {
-            Some(_) => format!("a {which} look follows, at {at}: until then it is not judged"),
-            None if due && which == "third" => format!(
-                "no other for {}, which may be an old answer of EC2; the third look, at {at}, is due after this invocation, so give the function more time",
+        // Between two looks no more than one heartbeat of a peer is written: none of them looks lost.
+        let next = at.min(case.asked_at.unwrap_or(read_at) + beat.every.max(ROUND));
+        let look_again = (due && at < case.deadline).then_some(next);
+        let follows = match (look_again, which) {
+            (Some(_), "third") => format!(
+                "no other for {}, which its agent may have been kept from writing: until a third look, at {at}, it is not judged",
                 seconds(still)
             ),
-            None if due => "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often, or give the function more time".to_owned(),
-            None => "EC2 did not show the node in its last answer: it is not judged".to_owned(),
+            (Some(_), _) => format!("a {which} look follows, at {at}: until then it is not judged"),
+            (None, "third") if due => format!(
+                "no other for {}, which its agent may have been kept from writing; the third look, at {at}, is due after this invocation, so give the function more time",
+                seconds(still)
+            ),
+            (None, _) if due => "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often, or give the function more time".to_owned(),
+            (None, _) => "EC2 did not show the node in its last answer: it is not judged".to_owned(),
         };
         let text = format!("number {} of {}: {follows}", beat.seq, beat.at);
         Some(Beat { look_again, ..say(None, text) })
@@ -645,18 +647,19 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     }
     let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));
     // Where all have stopped at once, the last to have been written says nothing of those whose turn had not come.
-    let missed = pulse.first_asked + beat.every;
+    let missed = pulse.first_asked + again;
     let of_this_life = pulse.advanced || likely;
-    let meanwhile = |peer: &&Pulse| if of_this_life { peer.after >= missed } else { peer.seen > pulse.seen };
-    // The first that EC2 takes after a time in which it took none says nothing of those whose turn comes; nor does one say
-    // anything of what nothing but two looks speaks of: the second may have shown what was before the first.
-    let believed = |peer: &Pulse| {
+    let meanwhile = |peer: &Pulse| if of_this_life { peer.after >= missed } else { peer.seen > pulse.seen };
+    // Nor does the first that comes again after that: a peer has to go on until this one's turn has passed, too. So has one that nothing but
+    // two looks speaks of: the second may have shown what was before the first.
+    let turn = longest_pause(beat.every);
+    let speaks_from = |peer: &Pulse| {
         let from = if of_this_life { peer.going_since } else { peer.going_since.max(pulse.seen) };
-        from + turn(beat.every)
+        let shown_by = from + turn + TAGS_LAG;
+        (meanwhile(peer) && (peer.seen >= from + turn || read_at < shown_by)).then_some(shown_by)
     };
-    let believed = case.peers.iter().filter(meanwhile).map(believed).min();
-    if let Some(believed) = believed.filter(|_| !has_probes) {
-        return look_at(believed, "third").unwrap_or_else(|| say(Some(false), text));
+    if let Some(from) = case.peers.iter().filter_map(speaks_from).min().filter(|_| !has_probes) {
+        return look_at(from, "third").unwrap_or_else(|| say(Some(false), text));
     }
     let problem = Some(if has_probes {
         format!("its heartbeat has {text}; its probes decide")
@@ -996,7 +999,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heartbeat_goes_on_once_it_has_advanced_and_not_after_a_pause_alone() {
+    fn a_heartbeat_goes_on_once_it_has_advanced_and_none_was_lost() {
         // By a clock that is an hour slow.
         let read = |before, every_s: u64, written_s: u64, seen_s: u64| {
             let (at, seen) = (ago((3_600 + written_s) * 1_000), ago(seen_s * 1_000));
@@ -1005,17 +1008,17 @@ mod tests {
             Some(Pulse::read(before, &beat, seen, seen))
         };
         let goes_on = |pulse: Option<Pulse>| pulse.map(|pulse| pulse.goes_on());
-        for (every_s, longest_gap_s) in [(1, 7), (5, 13), (10, 28), (60, 178)] {
+        for (every_s, longest_gap_s) in [(1, 7), (4, 11), (5, 8), (10, 18), (60, 118)] {
             let first = read(None, every_s, 600, 598);
             assert_eq!(goes_on(first), Some(false), "it has not advanced");
             let again = read(first, every_s, 600, 593);
             assert_eq!(goes_on(again), Some(false));
-            let one_lost = read(again, every_s, 600 - longest_gap_s, 600 - longest_gap_s);
-            assert_eq!(goes_on(one_lost), Some(true), "every {every_s} s");
+            let whole = read(again, every_s, 600 - longest_gap_s, 600 - longest_gap_s);
+            assert_eq!(goes_on(whole), Some(true), "every {every_s} s");
             let written_s = 600 - longest_gap_s - 1;
-            let paused = read(again, every_s, written_s, written_s);
-            assert_eq!(goes_on(paused), Some(false), "every {every_s} s");
-            let next = read(paused, every_s, written_s - every_s, written_s - every_s);
+            let one_lost = read(again, every_s, written_s, written_s);
+            assert_eq!(goes_on(one_lost), Some(false), "every {every_s} s");
+            let next = read(one_lost, every_s, written_s - every_s, written_s - every_s);
             assert_eq!(goes_on(next), Some(true), "every {every_s} s");
             assert_eq!(next.map(|pulse| pulse.going_since), Some(ago(written_s * 1_000)));
         }
@@ -1036,6 +1039,10 @@ mod tests {
         assert_eq!(told(&[since(14_000)], 60), (Verdict::Unknown, Some(ago(0) + Duration::from_secs(1))));
         assert_eq!(told(&[since(14_000)], 1), (Verdict::Unknown, None));
         assert_eq!(told(&[since(14_000), since(15_000)], 60), (Verdict::Unhealthy, None), "one is enough");
+        // It has to go on itself until then.
+        let last_seen = |ms| Pulse { going_since: ago(20_000), ..going_on(ago(ms), ago(15_000)) };
+        assert_eq!(told(&[last_seen(10_000)], 60), (Verdict::Unhealthy, None));
+        assert_eq!(told(&[last_seen(10_001)], 60), (Verdict::Unknown, None));
     }
 
     #[test]
@@ -1075,16 +1082,15 @@ mod tests {
         // Of this life, by its own time: a peer's must have been written when its next was overdue.
         let likely = Scene::beating(seen);
         for (peers_beat_after, verdict) in
-            [(None, Verdict::Unknown), (Some(ago(25_001)), Verdict::Unknown), (Some(ago(25_000)), Verdict::Unhealthy)]
+            [(None, Verdict::Unknown), (Some(ago(24_001)), Verdict::Unknown), (Some(ago(24_000)), Verdict::Unhealthy)]
         {
             let peers: Vec<Pulse> = peers_beat_after.map(|after| going_on(ago(0), after)).into_iter().collect();
             let case = Case { pulse, peers: &peers, ..likely.case() };
             assert_eq!(likely.judge(case).verdict, verdict, "{peers_beat_after:?}");
         }
-        // Of which life it is is not known: one that advances while it is looked at has to.
+        // Of which life it is is not known: one that goes on while it is looked at has to.
         let unlikely = Scene::beating(ago(3_600_000));
-        for (peers_pulse, verdict) in [(seen, Verdict::Unknown), (seen + Duration::from_millis(1), Verdict::Unhealthy)]
-        {
+        for (peers_pulse, verdict) in [(ago(20_001), Verdict::Unknown), (ago(20_000), Verdict::Unhealthy)] {
             let peers = [going_on(peers_pulse, seen)];
             let case = Case { pulse, peers: &peers, ..unlikely.case() };
             assert_eq!(unlikely.judge(case).verdict, verdict, "{peers_pulse}");
@@ -1119,7 +1125,7 @@ mod tests {
         let scene = Scene::beating(ago(3_600_000));
         let seen = ago(8_000);
         let pulse = Some(pulse(seen, false));
-        for (deadline_s, text) in [(8, "a third look follows"), (7, "the third look, at")] {
+        for (deadline_s, text) in [(8, "until a third look, at"), (7, "the third look, at")] {
             let deadline = ago(0) + Duration::from_secs(deadline_s);
             let peers = [going_on(ago(0), seen)];
             let case = Case { pulse, peers: &peers, deadline, ..scene.case() };

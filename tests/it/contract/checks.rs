@@ -350,6 +350,24 @@ fn heartbeats_that_come_again_one_after_another_move_nothing() {
             assert_eq!(scene.holder(0), "A", "from {begins_ms} ms until {until_ms} ms, {unread}: {evidence:?}");
         }
     }
+    // So it is with short times, with those that come again before all had their turn, and with whoever was the last to beat before them.
+    for length_ms in (6_000..24_000).step_by(1_000) {
+        for offset_ms in (250..5_000).step_by(500) {
+            let mut scene = Scene::new(1, 2);
+            scene.tag_address(0, "check", "heartbeat");
+            scene.start_agent(B, 0);
+            scene.pass(offset_ms);
+            scene.start_agent(A, 0);
+            scene.season();
+            let from_ms = scene.epoch_ms() + 6_300;
+            let until_ms = from_ms + length_ms;
+            for (from_ms, until_ms) in [(from_ms, until_ms), (until_ms + 6_000, until_ms + 22_000)] {
+                scene.ec2.faults_mut().push(refused.clone().between(from_ms, until_ms));
+            }
+            let told = scene.watch(75);
+            assert_eq!(scene.holder(0), "A", "{length_ms} ms, {offset_ms} ms: {:?}", told.evidence(A, "heartbeat"));
+        }
+    }
     // And who does not come again is left.
     let mut scene = out_of_step();
     let now_ms = scene.epoch_ms();
@@ -455,14 +473,14 @@ fn heartbeat_has_stopped_when_deadtime_is_over() {
     // When A beats, at which pace, and when the address leaves it. Nodes are read every 5 s, and B has to go on for 15 s.
     type Case<'a> = (&'a [u64], u64, Option<u64>);
     let cases: [Case<'_>; 4] = [
-        (&[0, 5_000, 10_000, 13_000], 5, Some(25_000)),
-        (&[0, 5_000, 10_000], 5, Some(20_000)),
+        (&[0, 5_000, 10_000, 13_000], 5, Some(30_000)),
+        (&[0, 5_000, 10_000], 5, Some(25_000)),
         (&[0], 5, Some(15_000)),
         (&[0, 1_000, 20_500], 15, None),
     ];
     for (beats_ms, every_s, moved_ms) in cases {
         let mut scene = Scene::beating(2, "heartbeat");
-        scene.tag_address(0, "policy", "deadtime=10s");
+        scene.tag_address(0, "policy", "deadtime=15s");
         scene.agent(A).alive = false;
         for (seq, at_ms) in (100..).zip(beats_ms) {
             scene.after(*at_ms, move |scene| {
