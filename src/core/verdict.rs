@@ -319,13 +319,14 @@ pub struct Pulse {
     pub after: Time,
     /// When it was written, by its node's clock, of which only differences count.
     at: Time,
-    /// Since when it has been seen to go on: since it was first seen, or first seen again after one was lost.
+    /// Since when it goes on, as far as is known: when it was first seen again after one was lost. Who was there at the first reading has
+    /// always gone on.
     going_since: Time,
 }
 
 impl Pulse {
-    /// Takes in a reading, and when it was asked for.
-    pub fn read(before: Option<Pulse>, beat: &Heartbeat, asked: Time, now: Time) -> Pulse {
+    /// Takes in a reading, when it was asked for, and since when the node is known, for one that is new.
+    pub fn read(before: Option<Pulse>, beat: &Heartbeat, asked: Time, now: Time, known: Time) -> Pulse {
         let new = Pulse {
             seq: beat.seq,
             seen: now,
@@ -334,7 +335,7 @@ impl Pulse {
             last_asked: asked,
             after: Time::default(),
             at: beat.at,
-            going_since: now,
+            going_since: known,
         };
         match before {
             Some(pulse) if pulse.seq == beat.seq => Pulse { last_asked: asked, ..pulse },
@@ -347,9 +348,9 @@ impl Pulse {
         }
     }
 
-    /// Whether it has been seen to advance without one being lost.
+    /// Whether it has been seen to advance, and since one was lost.
     pub fn goes_on(&self) -> bool {
-        self.seen > self.going_since
+        self.advanced && self.seen > self.going_since
     }
 }
 
@@ -650,13 +651,15 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     let missed = pulse.first_asked + again;
     let of_this_life = pulse.advanced || likely;
     let meanwhile = |peer: &Pulse| if of_this_life { peer.after >= missed } else { peer.seen > pulse.seen };
-    // Nor does the first that comes again after that: a peer has to go on until this one's turn has passed, too. So has one that nothing but
-    // two looks speaks of: the second may have shown what was before the first.
+    // Nor does the first that comes again after that: a peer has to go on until this one's turn has passed, too. And where nothing but two
+    // looks speaks of it, the second may have shown what was before the first.
     let turn = longest_pause(beat.every);
+    let third = deadtime.min((turn + SECOND_LOOK_AFTER).max(again + TAGS_LAG));
     let speaks_from = |peer: &Pulse| {
-        let from = if of_this_life { peer.going_since } else { peer.going_since.max(pulse.seen) };
-        let shown_by = from + turn + TAGS_LAG;
-        (meanwhile(peer) && (peer.seen >= from + turn || read_at < shown_by)).then_some(shown_by)
+        let shown_by = peer.going_since + turn + TAGS_LAG;
+        let goes_on = peer.seen >= peer.going_since + turn || read_at < shown_by;
+        let from = if of_this_life { shown_by } else { shown_by.max(pulse.seen + third) };
+        (meanwhile(peer) && goes_on).then_some(from)
     };
     if let Some(from) = case.peers.iter().filter_map(speaks_from).min().filter(|_| !has_probes) {
         return look_at(from, "third").unwrap_or_else(|| say(Some(false), text));
@@ -987,9 +990,9 @@ mod tests {
     fn a_number_that_follows_was_written_after_the_last_that_showed_the_one_before() {
         let beat =
             |seq| Heartbeat { seq, at: ago(0), status: BeatStatus::Ok, every: Duration::from_secs(5), why: None };
-        let first = Pulse::read(None, &beat(7), ago(9_000), ago(8_900));
-        let again = Pulse::read(Some(first), &beat(7), ago(4_000), ago(3_900));
-        let next = Pulse::read(Some(again), &beat(8), ago(1_000), ago(900));
+        let first = Pulse::read(None, &beat(7), ago(9_000), ago(8_900), ago(8_900));
+        let again = Pulse::read(Some(first), &beat(7), ago(4_000), ago(3_900), ago(3_900));
+        let next = Pulse::read(Some(again), &beat(8), ago(1_000), ago(900), ago(900));
         assert_eq!((next.advanced, next.after, next.seen), (true, ago(4_000), ago(900)));
     }
 
@@ -1005,7 +1008,7 @@ mod tests {
             let (at, seen) = (ago((3_600 + written_s) * 1_000), ago(seen_s * 1_000));
             let every = Duration::from_secs(every_s);
             let beat = Heartbeat { seq: 1_000 - written_s, at, status: BeatStatus::Ok, every, why: None };
-            Some(Pulse::read(before, &beat, seen, seen))
+            Some(Pulse::read(before, &beat, seen, seen, seen))
         };
         let goes_on = |pulse: Option<Pulse>| pulse.map(|pulse| pulse.goes_on());
         for (every_s, longest_gap_s) in [(1, 7), (4, 11), (5, 8), (10, 18), (60, 118)] {
@@ -1088,9 +1091,10 @@ mod tests {
             let case = Case { pulse, peers: &peers, ..likely.case() };
             assert_eq!(likely.judge(case).verdict, verdict, "{peers_beat_after:?}");
         }
-        // Of which life it is is not known: one that goes on while it is looked at has to.
+        // Of which life it is is not known: one that advances while it is looked at has to.
         let unlikely = Scene::beating(ago(3_600_000));
-        for (peers_pulse, verdict) in [(ago(20_001), Verdict::Unknown), (ago(20_000), Verdict::Unhealthy)] {
+        for (peers_pulse, verdict) in [(seen, Verdict::Unknown), (seen + Duration::from_millis(1), Verdict::Unhealthy)]
+        {
             let peers = [going_on(peers_pulse, seen)];
             let case = Case { pulse, peers: &peers, ..unlikely.case() };
             assert_eq!(unlikely.judge(case).verdict, verdict, "{peers_pulse}");
@@ -1102,12 +1106,12 @@ mod tests {
         let scene = Scene::beating(ago(3_600_000));
         let seen = ago(30_000);
         let pulse = Some(pulse(seen, false));
-        // The second is due after 6 s, the third after 15 s; EC2 was asked since, and when did it last show the node?
+        // The second is due after its interval and a second, the third 5 s later; EC2 was asked since, and when did it last show the node?
         let last_shown = [
             (ago(24_001), Verdict::Unknown),
             (ago(24_000), Verdict::Unknown),
-            (ago(15_001), Verdict::Unknown),
-            (ago(15_000), Verdict::Unhealthy),
+            (ago(19_001), Verdict::Unknown),
+            (ago(19_000), Verdict::Unhealthy),
         ];
         for (read_at, verdict) in last_shown {
             let asked_at = Some(ago(0));
@@ -1125,7 +1129,7 @@ mod tests {
         let scene = Scene::beating(ago(3_600_000));
         let seen = ago(8_000);
         let pulse = Some(pulse(seen, false));
-        for (deadline_s, text) in [(8, "until a third look, at"), (7, "the third look, at")] {
+        for (deadline_s, text) in [(4, "until a third look, at"), (3, "the third look, at")] {
             let deadline = ago(0) + Duration::from_secs(deadline_s);
             let peers = [going_on(ago(0), seen)];
             let case = Case { pulse, peers: &peers, deadline, ..scene.case() };

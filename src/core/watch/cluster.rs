@@ -334,7 +334,8 @@ impl Watched {
             memory.running_since = if runs { memory.running_since.or(Some(appeared)) } else { None };
             if let Some(beat) = node.heartbeat.as_ref().filter(|_| !node.missing) {
                 let asked = around.looks.node_asked(&node.id).unwrap_or(now);
-                memory.pulse = Some(Pulse::read(memory.pulse, beat, asked, read_at(&node.id).unwrap_or(now)));
+                let read_at = read_at(&node.id).unwrap_or(now);
+                memory.pulse = Some(Pulse::read(memory.pulse, beat, asked, read_at, appeared));
             }
         }
         let statuses_asked = around.looks.status.asked;

@@ -371,14 +371,14 @@ fn rule_5_the_brake_ends_on_time() {
         let policy = if failback { "failback=auto stable=20s" } else { "stable=10m" };
         scene.tag_address(0, "policy", &format!("{policy} max_moves=1 window=1m"));
         scene.tag_node(B, "priority", "200");
-        let (a, b, moved) = (scene.node(A), scene.node(B), scene.time_in(-43));
+        let (a, b, moved) = (scene.node(A), scene.node(B), scene.time_in(-47));
         let since = scene.time_in(-600);
         let state = format!("holder={a} since={since} from={b} why=holder-unhealthy moves={moved}");
         scene.tag_address(0, "state", &state);
         let told = scene.watch(30);
         scene.ends(&told, if failback { "move failback to B" } else { "move holder-unhealthy to B" }, "B");
         let moved_ms = scene.moved_after_ms(&told);
-        assert_eq!(moved_ms, 17_000);
+        assert_eq!(moved_ms, 13_000);
     }
 }
 
