@@ -38,7 +38,7 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Probes go to `host`; any check may take `timeout`, one of a unit at least [`SYSTEMD_PATIENCE`].
+    /// Probes go to `host`; any check may take `timeout`, one of a unit at least 10 s.
     pub fn new(host: Ipv4Addr, timeout: Duration) -> Checker {
         Checker { sockets: Sockets::new(), host, timeout }
     }
