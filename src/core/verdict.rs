@@ -325,7 +325,7 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// Takes in a reading, when it was asked for, and since when the node is known, for one that is new.
+    /// Takes in a reading: `asked` is when it was asked for, `known` since when a node that is new is known.
     pub fn read(before: Option<Pulse>, beat: &Heartbeat, asked: Time, now: Time, known: Time) -> Pulse {
         let new = Pulse {
             seq: beat.seq,
@@ -346,11 +346,6 @@ impl Pulse {
             }
             None => new,
         }
-    }
-
-    /// Whether it has been seen to advance, and since one was lost.
-    pub fn goes_on(&self) -> bool {
-        self.advanced && self.seen > self.going_since
     }
 }
 
@@ -374,7 +369,7 @@ pub struct Case<'a> {
     pub probes: &'a BTreeMap<Check, Probing>,
     /// Its heartbeat as followed so far.
     pub pulse: Option<Pulse>,
-    /// The heartbeats of its peers that [go on](Pulse::goes_on).
+    /// The heartbeats of its peers that have been seen to advance.
     pub peers: &'a [Pulse],
     /// When the node was last read.
     pub read_at: Option<Time>,
@@ -622,17 +617,17 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
         if !due && read_at >= at {
             return None;
         }
-        // Between two looks no more than one heartbeat of a peer is written: none of them looks lost.
-        let next = at.min(case.asked_at.unwrap_or(read_at) + beat.every.max(ROUND));
+        // In longer steps a peer's heartbeats between two looks would seem lost.
+        let next = at.min(case.asked_at.unwrap_or(read_at) + ROUND);
         let look_again = (due && at < case.deadline).then_some(next);
         let follows = match (look_again, which) {
             (Some(_), "third") => format!(
-                "no other for {}, which its agent may have been kept from writing: until a third look, at {at}, it is not judged",
+                "no other for {}, but its agent may have been kept from writing: it is not judged until {at}",
                 seconds(still)
             ),
             (Some(_), _) => format!("a {which} look follows, at {at}: until then it is not judged"),
             (None, "third") if due => format!(
-                "no other for {}, which its agent may have been kept from writing; the third look, at {at}, is due after this invocation, so give the function more time",
+                "no other for {}, but its agent may have been kept from writing: it is not judged until {at}, which is after this invocation, so give the function more time",
                 seconds(still)
             ),
             (None, _) if due => "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often, or give the function more time".to_owned(),
@@ -668,7 +663,7 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
         format!("its heartbeat has {text}; its probes decide")
     } else {
         format!(
-            "its heartbeat has {text}, and no peer's has gone on meanwhile: the tags, not the node, may be at fault"
+            "its heartbeat has {text}, and no peer's has gone on without a gap for long enough: the tags, not the node, may be at fault"
         )
     });
     Beat { ignored: has_probes, problem, ..say(None, text) }
@@ -1002,28 +997,26 @@ mod tests {
     }
 
     #[test]
-    fn a_heartbeat_goes_on_once_it_has_advanced_and_none_was_lost() {
+    fn a_heartbeat_goes_on_from_when_it_was_shown_again_after_one_was_lost() {
         // By a clock that is an hour slow.
         let read = |before, every_s: u64, written_s: u64, seen_s: u64| {
             let (at, seen) = (ago((3_600 + written_s) * 1_000), ago(seen_s * 1_000));
             let every = Duration::from_secs(every_s);
             let beat = Heartbeat { seq: 1_000 - written_s, at, status: BeatStatus::Ok, every, why: None };
-            Some(Pulse::read(before, &beat, seen, seen, seen))
+            Some(Pulse::read(before, &beat, seen, seen, ago(598_000)))
         };
-        let goes_on = |pulse: Option<Pulse>| pulse.map(|pulse| pulse.goes_on());
+        let told = |pulse: Option<Pulse>| pulse.map(|pulse| (pulse.advanced, pulse.going_since));
+        let known = ago(598_000);
         for (every_s, longest_gap_s) in [(1, 7), (4, 11), (5, 8), (10, 18), (60, 118)] {
-            let first = read(None, every_s, 600, 598);
-            assert_eq!(goes_on(first), Some(false), "it has not advanced");
-            let again = read(first, every_s, 600, 593);
-            assert_eq!(goes_on(again), Some(false));
+            let again = read(read(None, every_s, 600, 598), every_s, 600, 593);
+            assert_eq!(told(again), Some((false, known)));
             let whole = read(again, every_s, 600 - longest_gap_s, 600 - longest_gap_s);
-            assert_eq!(goes_on(whole), Some(true), "every {every_s} s");
-            let written_s = 600 - longest_gap_s - 1;
-            let one_lost = read(again, every_s, written_s, written_s);
-            assert_eq!(goes_on(one_lost), Some(false), "every {every_s} s");
-            let next = read(one_lost, every_s, written_s - every_s, written_s - every_s);
-            assert_eq!(goes_on(next), Some(true), "every {every_s} s");
-            assert_eq!(next.map(|pulse| pulse.going_since), Some(ago(written_s * 1_000)));
+            assert_eq!(told(whole), Some((true, known)), "every {every_s} s");
+            let lost_s = 600 - longest_gap_s - 1;
+            let one_lost = read(again, every_s, lost_s, lost_s);
+            assert_eq!(told(one_lost), Some((true, ago(lost_s * 1_000))), "every {every_s} s");
+            let next = read(one_lost, every_s, lost_s - every_s, lost_s - every_s);
+            assert_eq!(told(next), Some((true, ago(lost_s * 1_000))), "every {every_s} s");
         }
     }
 
@@ -1129,7 +1122,7 @@ mod tests {
         let scene = Scene::beating(ago(3_600_000));
         let seen = ago(8_000);
         let pulse = Some(pulse(seen, false));
-        for (deadline_s, text) in [(4, "until a third look, at"), (3, "the third look, at")] {
+        for (deadline_s, text) in [(4, "it is not judged until"), (3, "which is after this invocation")] {
             let deadline = ago(0) + Duration::from_secs(deadline_s);
             let peers = [going_on(ago(0), seen)];
             let case = Case { pulse, peers: &peers, deadline, ..scene.case() };

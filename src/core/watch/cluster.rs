@@ -345,7 +345,7 @@ impl Watched {
         for id in &ids {
             let Some(node) = self.cluster.nodes.get(id) else { continue };
             let peers = self.nodes.iter().filter(|(peer, _)| *peer != id).filter_map(|(_, memory)| memory.pulse);
-            let peers: Vec<Pulse> = peers.filter(Pulse::goes_on).collect();
+            let peers: Vec<Pulse> = peers.filter(|pulse| pulse.advanced).collect();
             let Some(memory) = self.nodes.get_mut(id) else { continue };
             // One that runs since later is in no answer yet.
             let since = memory.running_since.unwrap_or_default();

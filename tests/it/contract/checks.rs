@@ -537,6 +537,20 @@ fn heartbeat_without_memory_takes_a_third_look() {
     }
 }
 
+/// So it is without a watch where its agent wrote at a longer pace than its peers'.
+#[test]
+fn a_sweep_leaves_a_dead_node_whose_agent_wrote_at_a_longer_pace() {
+    for every_s in [10, 20, 30] {
+        let mut scene = Scene::beating(2, "heartbeat");
+        scene.agent(A).alive = false;
+        let at = scene.time_in(-300);
+        scene.tag_node(A, "heartbeat", &format!("seq=900 at={at} status=ok every={every_s}s"));
+        scene.pass(5_000);
+        let told = scene.sweep();
+        scene.ends(&told, "move holder-unhealthy to B", "B");
+    }
+}
+
 /// `heartbeat`: a node's clock proves nothing: skewed clocks, far in the past or the future, fail nobody.
 #[test]
 fn heartbeat_of_a_skewed_clock_fails_nobody() {
