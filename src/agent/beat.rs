@@ -10,9 +10,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::core::model::CloudError;
-use crate::core::tags::{BeatStatus, Heartbeat};
+use crate::core::tags::{BeatStatus, Heartbeat, MAX_BACKOFF};
 use crate::core::time::Time;
-use crate::core::verdict::longest_pause;
 
 /// How often the metadata is asked for a spot interruption. AWS recommends every 5 seconds.
 pub const SPOT_EVERY_MS: u64 = 5_000;
@@ -483,7 +482,7 @@ impl Beat {
                 if self.settings.once {
                     self.end(Ending::GaveUp(text));
                 } else if change(&mut self.identify.trouble, Some(why)) && self.farewell.is_none() {
-                    self.say(Level::Warning, format!("{text}. It is asked again"));
+                    self.say(Level::Warning, format!("{}. It is asked again", text.trim_end_matches('.')));
                 }
             }
         }
@@ -505,7 +504,10 @@ impl Beat {
                 if change(&mut self.spot.trouble, Some(why.clone())) {
                     self.say(
                         Level::Warning,
-                        format!("a spot interruption would go unnoticed: {why}. It is asked again"),
+                        format!(
+                            "a spot interruption would go unnoticed: {}. It is asked again",
+                            why.trim_end_matches('.')
+                        ),
                     );
                 }
             }
@@ -629,10 +631,10 @@ fn pace(every: Duration, jitter_permille: u64) -> Duration {
 }
 
 /// After this many failures in a row. The first two cost little more than the pace itself, so that a node gets three
-/// attempts within a usual `deadtime`. No pause is longer than the watcher believes: others that go on for so long speak
-/// against this node.
+/// attempts within a usual `deadtime`. No pause is longer than `longest_pause`: others that go on for so long speak against
+/// this node.
 fn backoff(every: Duration, failures: u32, jitter_permille: u64) -> Duration {
-    let half = longest_pause(every).saturating_sub(every) / 2;
+    let half = every.min(MAX_BACKOFF) / 2;
     let least = if failures <= 2 { every } else { every + half };
     least + half.mul_f64(fraction(jitter_permille))
 }
@@ -651,6 +653,7 @@ fn fraction(permille: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::core::model::Failure;
+    use crate::core::tags::longest_pause;
 
     const START_MS: u64 = 1_795_330_000_000;
 

@@ -1,6 +1,6 @@
 //! The agent's checks, made on this machine: sockets, systemd units, programs.
 //!
-//! Whatever is checked, a check ends within its time limit (`systemctl` has one of its own) and leaves no process of its own behind when it was over it.
+//! Whatever is checked, a check ends within its time limit (`systemctl` has one of its own); one that is over it leaves no process of its own behind.
 
 use std::ffi::OsStr;
 use std::io;

@@ -47,7 +47,11 @@ async fn start(cli: &Cli, config: Config, home: impl Home) -> ExitCode {
                     Err(error) => {
                         let dir = config.run_dir.display();
                         let denied = error.kind() == io::ErrorKind::PermissionDenied;
-                        let end = if denied { ". Nothing was written: run this as root" } else { "" };
+                        let end = if denied {
+                            ". Nothing was written: run this as root"
+                        } else {
+                            ". If none runs here, nothing is missing; otherwise name its directory with --run-dir"
+                        };
                         let text = format!(
                             "an agent that runs here is not told, and would take the leave back with its next heartbeat ({dir}: {error}){end}"
                         );
@@ -91,6 +95,7 @@ async fn start(cli: &Cli, config: Config, home: impl Home) -> ExitCode {
         }
         Ending::GaveUp(mut why) => {
             if told {
+                why.truncate(why.trim_end_matches('.').len());
                 why.push_str(". An agent that runs here has been told, and announces it as soon as it can; to take that back, restart it");
             }
             teller.tell(&Line { level: Level::Warning, text: why });

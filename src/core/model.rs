@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::time::Time;
 
+/// Time between two reads of addresses and instances in a quiet watch.
+pub const ROUND: Duration = Duration::from_secs(5);
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

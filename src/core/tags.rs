@@ -35,6 +35,14 @@ const MAX_KIND_CHARS: usize = 32;
 /// The longest time between two heartbeats that is believed: the largest `deadtime`.
 const MAX_EVERY: Duration = Duration::from_secs(3600);
 
+/// The most that an agent's pause after failed writes is longer than its pace. It is never more than twice the pace, either.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// The longest pause of an agent that writes `every` so long, and whose writes fail.
+pub fn longest_pause(every: Duration) -> Duration {
+    every + every.min(MAX_BACKOFF)
+}
+
 /// How often an agent writes, where its heartbeat does not say.
 const DEFAULT_EVERY: Duration = Duration::from_secs(5);
 

@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Alarm, Answer, InstanceState, ProbeTarget};
+use super::model::{Alarm, Answer, InstanceState, ProbeTarget, ROUND};
 use super::policy::Policy;
 use super::snapshot::Node;
-use super::tags::{BeatStatus, Check, Heartbeat, Leaving, Undrained, Verdict};
+use super::tags::{BeatStatus, Check, Heartbeat, Leaving, Undrained, Verdict, longest_pause};
 use super::time::{Time, duration_text};
-use super::watch::ROUND;
 
 /// How long a state-change event counts as evidence against what DescribeInstances still shows.
 pub const GONE_EVENT_BELIEVED: Duration = Duration::from_secs(60);
@@ -23,8 +22,6 @@ pub const GONE_EVENT_BELIEVED: Duration = Duration::from_secs(60);
 pub const LEAVE_BEFORE_SCHEDULED: Duration = Duration::from_secs(600);
 /// How far a second look at a heartbeat lies behind the first, beyond the agent's own pace.
 pub const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
-/// The most that an agent's pause after failed writes is longer than its pace. It is never more than twice the pace, either.
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// How long EC2 may show a heartbeat of before.
 pub const TAGS_LAG: Duration = Duration::from_secs(5);
 /// The most probes of one check that are on their way at once, whatever the policy says.
@@ -322,10 +319,12 @@ pub struct Pulse {
     /// Since when it goes on, as far as is known: when it was first seen again after one was lost. Who was there at the first reading has
     /// always gone on.
     going_since: Time,
+    /// This number was taken as stopped: what its peers lose later takes that back no more.
+    pub stopped: bool,
 }
 
 impl Pulse {
-    /// Takes in a reading: `asked` is when it was asked for, `known` since when a node that is new is known.
+    /// Takes in a reading: `asked` is when it was asked for, `known` since when it is taken to go on if it is the first of its node.
     pub fn read(before: Option<Pulse>, beat: &Heartbeat, asked: Time, now: Time, known: Time) -> Pulse {
         let new = Pulse {
             seq: beat.seq,
@@ -336,11 +335,13 @@ impl Pulse {
             after: Time::default(),
             at: beat.at,
             going_since: known,
+            stopped: false,
         };
         match before {
             Some(pulse) if pulse.seq == beat.seq => Pulse { last_asked: asked, ..pulse },
             Some(pulse) => {
-                let lost = beat.at.since(pulse.at) >= longest_gap(beat.every);
+                let apart = beat.at.since(pulse.at).max(pulse.at.since(beat.at));
+                let lost = apart >= longest_gap(beat.every);
                 let going_since = if lost { now } else { pulse.going_since };
                 Pulse { advanced: true, after: pulse.last_asked, going_since, ..new }
             }
@@ -353,11 +354,6 @@ impl Pulse {
 /// ones than readings not all are shown.
 fn longest_gap(every: Duration) -> Duration {
     if every < ROUND { every * 3 / 2 + ROUND + Duration::from_secs(1) } else { every * 2 - Duration::from_secs(1) }
-}
-
-/// The longest pause of an agent that writes `every` so long, and whose writes fail.
-pub fn longest_pause(every: Duration) -> Duration {
-    every + every.min(MAX_BACKOFF)
 }
 
 /// All that a verdict rests on, beside the node itself.
@@ -412,7 +408,9 @@ pub struct Finding {
     pub leaving: Option<Leaving>,
     /// Check by check.
     pub evidence: Vec<Evidence>,
-    /// When another look at its heartbeat is due.
+    /// Whether its heartbeat is taken as stopped.
+    pub stopped: bool,
+    /// When another look at its heartbeat is due; it may be read before.
     pub look_again: Option<Time>,
     /// What is odd about it, for people.
     pub problems: Vec<String>,
@@ -472,6 +470,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
     let mut decisive = false;
     let mut unread = !case.status_read;
     let mut look_again = None;
+    let mut stopped = false;
     for check in node.checks.iter() {
         match check {
             Check::Probe { .. } => {
@@ -513,6 +512,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
             }
             Check::Heartbeat => {
                 let beat = heartbeat(node, case, has_probes, now);
+                stopped = beat.stopped;
                 match beat.ok {
                     Some(true) => passed_other = true,
                     Some(false) => {
@@ -569,6 +569,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
         unread,
         leaving: None,
         evidence,
+        stopped,
         look_again: if gone.is_some() { None } else { look_again },
         problems,
     }
@@ -581,10 +582,11 @@ struct Beat {
     text: String,
     problem: Option<String>,
     look_again: Option<Time>,
+    stopped: bool,
 }
 
 fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
-    let say = |ok, text: String| Beat { ok, ignored: false, text, problem: None, look_again: None };
+    let say = |ok, text: String| Beat { ok, ignored: false, text, problem: None, look_again: None, stopped: false };
     let (Some(beat), Some(pulse)) = (&node.heartbeat, case.pulse) else {
         return say(None, "none yet: is eipwatch-agent running there?".to_owned());
     };
@@ -611,37 +613,35 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
         return say(Some(true), format!("number {} of {}", beat.seq, beat.at));
     }
     // What one more reading would tell: none if there is one of then.
-    let look_at = |at: Time, which: &str| {
+    let look_at = |at: Time, follows: String, too_late: String| {
         // An answer that was asked for since and does not show the node was that look: another would tell no more.
         let due = case.asked_at.unwrap_or(read_at) < at;
         if !due && read_at >= at {
             return None;
         }
-        // In longer steps a peer's heartbeats between two looks would seem lost.
-        let next = at.min(case.asked_at.unwrap_or(read_at) + ROUND);
-        let look_again = (due && at < case.deadline).then_some(next);
-        let follows = match (look_again, which) {
-            (Some(_), "third") => format!(
-                "no other for {}, but its agent may have been kept from writing: it is not judged until {at}",
-                seconds(still)
-            ),
-            (Some(_), _) => format!("a {which} look follows, at {at}: until then it is not judged"),
-            (None, "third") if due => format!(
-                "no other for {}, but its agent may have been kept from writing: it is not judged until {at}, which is after this invocation, so give the function more time",
-                seconds(still)
-            ),
-            (None, _) if due => "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often, or give the function more time".to_owned(),
-            (None, _) => "EC2 did not show the node in its last answer: it is not judged".to_owned(),
+        let look_again = (due && at < case.deadline).then_some(at);
+        let follows = match look_again {
+            Some(_) => follows,
+            None if due => too_late,
+            None => "EC2 did not show the node in its last answer: it is not judged".to_owned(),
         };
         let text = format!("number {} of {}: {follows}", beat.seq, beat.at);
         Some(Beat { look_again, ..say(None, text) })
     };
+    let second = pulse.seen + again;
     if !pulse.advanced
-        && let Some(second) = look_at(pulse.seen + again, "second")
+        && let Some(second) = look_at(
+            second,
+            format!("a second look follows, at {second}: until then it is not judged"),
+            "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often, or give the function more time".to_owned(),
+        )
     {
         return second;
     }
     let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));
+    if pulse.stopped && !has_probes {
+        return Beat { stopped: true, ..say(Some(false), text) };
+    }
     // Where all have stopped at once, the last to have been written says nothing of those whose turn had not come.
     let missed = pulse.first_asked + again;
     let of_this_life = pulse.advanced || likely;
@@ -652,18 +652,24 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
     let third = deadtime.min((turn + SECOND_LOOK_AFTER).max(again + TAGS_LAG));
     let speaks_from = |peer: &Pulse| {
         let shown_by = peer.going_since + turn + TAGS_LAG;
-        let goes_on = peer.seen >= peer.going_since + turn || read_at < shown_by;
+        let may_go_on = peer.seen >= peer.going_since + turn || read_at < shown_by;
         let from = if of_this_life { shown_by } else { shown_by.max(pulse.seen + third) };
-        (meanwhile(peer) && goes_on).then_some(from)
+        (meanwhile(peer) && may_go_on).then_some(from)
     };
     if let Some(from) = case.peers.iter().filter_map(speaks_from).min().filter(|_| !has_probes) {
-        return look_at(from, "third").unwrap_or_else(|| say(Some(false), text));
+        let doubt = format!("no other for {}, but its agent may have been kept from writing", seconds(still));
+        return look_at(
+            from,
+            format!("{doubt}: it is not judged until {from}"),
+            format!("{doubt}: it is not judged until {from}, which is after this invocation, so let its agent beat more often, or give the function more time"),
+        )
+        .unwrap_or_else(|| Beat { stopped: true, ..say(Some(false), text) });
     }
     let problem = Some(if has_probes {
         format!("its heartbeat has {text}; its probes decide")
     } else {
         format!(
-            "its heartbeat has {text}, and no peer's has gone on without a gap for long enough: the tags, not the node, may be at fault"
+            "its heartbeat has {text}, and no peer's speaks against it yet: the tags, not the node, may be at fault"
         )
     });
     Beat { ignored: has_probes, problem, ..say(None, text) }
@@ -978,7 +984,17 @@ mod tests {
     }
 
     fn pulse(seen: Time, advanced: bool) -> Pulse {
-        Pulse { seq: 7, seen, advanced, first_asked: seen, last_asked: seen, after: seen, at: seen, going_since: seen }
+        Pulse {
+            seq: 7,
+            seen,
+            advanced,
+            first_asked: seen,
+            last_asked: seen,
+            after: seen,
+            at: seen,
+            going_since: seen,
+            stopped: false,
+        }
     }
 
     #[test]
@@ -1002,7 +1018,7 @@ mod tests {
         let read = |before, every_s: u64, written_s: u64, seen_s: u64| {
             let (at, seen) = (ago((3_600 + written_s) * 1_000), ago(seen_s * 1_000));
             let every = Duration::from_secs(every_s);
-            let beat = Heartbeat { seq: 1_000 - written_s, at, status: BeatStatus::Ok, every, why: None };
+            let beat = Heartbeat { seq: 2_000 - written_s, at, status: BeatStatus::Ok, every, why: None };
             Some(Pulse::read(before, &beat, seen, seen, ago(598_000)))
         };
         let told = |pulse: Option<Pulse>| pulse.map(|pulse| (pulse.advanced, pulse.going_since));
@@ -1015,6 +1031,9 @@ mod tests {
             let lost_s = 600 - longest_gap_s - 1;
             let one_lost = read(again, every_s, lost_s, lost_s);
             assert_eq!(told(one_lost), Some((true, ago(lost_s * 1_000))), "every {every_s} s");
+            // So it is where its clock was set back meanwhile.
+            let set_back = read(again, every_s, 600 + longest_gap_s + 1, lost_s);
+            assert_eq!(told(set_back), Some((true, ago(lost_s * 1_000))), "every {every_s} s");
             let next = read(one_lost, every_s, lost_s - every_s, lost_s - every_s);
             assert_eq!(told(next), Some((true, ago(lost_s * 1_000))), "every {every_s} s");
         }
@@ -1039,6 +1058,12 @@ mod tests {
         let last_seen = |ms| Pulse { going_since: ago(20_000), ..going_on(ago(ms), ago(15_000)) };
         assert_eq!(told(&[last_seen(10_000)], 60), (Verdict::Unhealthy, None));
         assert_eq!(told(&[last_seen(10_001)], 60), (Verdict::Unknown, None));
+        // Once it is taken as stopped, what a peer loses later takes nothing back.
+        let case = Case { pulse, peers: &[since(15_000)], ..scene.case() };
+        assert!(scene.judge(case).stopped);
+        let stopped = pulse.map(|pulse| Pulse { stopped: true, ..pulse });
+        let finding = scene.judge(Case { pulse: stopped, peers: &[since(0)], ..scene.case() });
+        assert_eq!((finding.verdict, finding.stopped), (Verdict::Unhealthy, true));
     }
 
     #[test]

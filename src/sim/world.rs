@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -11,7 +12,8 @@ use crate::core::event::{self, Trigger};
 use crate::core::log::Record;
 use crate::core::model::{Answer, ProbeTarget, Scheme};
 use crate::core::report::Report;
-use crate::core::time::Time;
+use crate::core::tags::longest_pause;
+use crate::core::time::{Time, millis};
 use crate::core::watch::{Effect, Ending, Input, Settings, Watch};
 use crate::embedded::ec2::{Call, Ec2, Id, InstanceSpec, Place, Plan, Request, Response, State, Tags, tags};
 use crate::embedded::seam;
@@ -820,7 +822,7 @@ impl World {
                 }
                 // The real one pauses for up to so long.
                 if agent.failures > 2 {
-                    pause_ms *= 2;
+                    pause_ms = millis(longest_pause(Duration::from_millis(every_ms)));
                 }
             }
         }

@@ -217,6 +217,7 @@ fn finding() -> impl Strategy<Value = Finding> {
             unread,
             leaving: leaving.then(|| Leaving { kind: "spot".to_owned(), until: None, noticed: now() }),
             evidence: Vec::new(),
+            stopped: false,
             look_again: None,
             problems: Vec::new(),
         },

@@ -11,9 +11,9 @@ use eipwatch::core::event::{self, Command, MAX_SHARDS, Request, Trigger};
 use eipwatch::core::log::{Level, Record};
 use eipwatch::core::policy::KEYS;
 use eipwatch::core::report::{CLUSTER_METRICS, METRICS, NAMESPACE, Report};
-use eipwatch::core::tags::{self, AddressMode, Keys, MAX_MOVES_KEPT, NodeMode, Verdict};
+use eipwatch::core::tags::{self, AddressMode, Keys, MAX_BACKOFF, MAX_MOVES_KEPT, NodeMode, Verdict};
 use eipwatch::core::time::duration_text;
-use eipwatch::core::verdict::{GONE_EVENT_BELIEVED, LEAVE_BEFORE_SCHEDULED};
+use eipwatch::core::verdict::{GONE_EVENT_BELIEVED, LEAVE_BEFORE_SCHEDULED, TAGS_LAG};
 use eipwatch::core::watch::{
     ADOPT_AFTER, ASSOCIATE_BURST, ASSOCIATE_PER_SECOND, MAX_PROBES, NOTICE_BELIEVED, ROUND, STATUS_EVERY, VERIFY_FOR,
 };
@@ -253,6 +253,8 @@ fn the_limits_are_documented() {
     let number = |name: &str, value: String| (name.to_owned(), value);
     let coded = [
         duration("ROUND", ROUND),
+        duration("MAX_BACKOFF", MAX_BACKOFF),
+        duration("TAGS_LAG", TAGS_LAG),
         duration("STATUS_EVERY", STATUS_EVERY),
         duration("SETTLING", SETTLING),
         duration("VERIFY_FOR", VERIFY_FOR),

@@ -169,14 +169,19 @@ pub async fn examine<B: Backend, C: Cloud + Network>(
         if from.function.is_none() {
             may_tag(&mut found, from.cloud, &keys, cluster).await;
         }
-        let could_move = !targets.is_empty() && targets.iter().all(Option::is_some);
+        let unknown = found.0.iter().any(|one| one.check == "move" && one.level == Level::Warn);
+        let could_move = !unknown && !targets.is_empty() && targets.iter().all(Option::is_some);
         let probed = probed(cluster);
         diagnoses.push(Diagnosis {
             cluster: of.cluster.clone(),
             could_move,
             detect_dead_ms: probed.then(|| millis(dead(&cluster.policy))),
             detect_hung_ms: probed.then(|| millis(hung(&cluster.policy))),
-            outlook: outlook(from, cluster, could_move, &targets),
+            outlook: if unknown {
+                "Whether it could move right now is not known.".to_owned()
+            } else {
+                outlook(from, cluster, could_move, &targets)
+            },
             findings: found.0,
         });
     }
@@ -407,10 +412,11 @@ async fn rehearse(
     match decision {
         Some(decision) if decision.kind == Kind::Move => {
             let to = decision.to.clone().unwrap_or_else(|| InstanceId::from(""));
-            let mut problems = report.clusters.iter().flat_map(|cluster| &cluster.problems);
+            let its = report.clusters.iter().filter(|cluster| cluster.cluster == of.cluster);
+            let mut problems = its.flat_map(|cluster| &cluster.problems);
             if let Some(problem) = problems.find(|problem| problem.starts_with(DRY_RUN_FAILED)) {
                 let text = format!("whether EC2 would allow {ip} to go to {} is not known: {problem}", label(of, &to));
-                found.warn("move", text, "Ask again in a minute.");
+                found.warn("move", text, "Nothing was moved. Ask again in a minute; if it stays, the runbook, move-failed, says what AWS's code means.");
                 return Ok((found, Some(to)));
             }
             found.pass("move", format!("{ip} could go to {} now, and EC2 would allow it", label(of, &to)));
@@ -547,7 +553,7 @@ fn policy<B, C>(found: &mut Found, from: &Sources<'_, B, C>, cluster: &Cluster) 
                 duration_text(policy.deadtime),
                 duration_text(every)
             ),
-            "Set deadtime to three times the agents' `every`, or more: two lost writes are no stopped heartbeat.",
+            "Set deadtime to three times the agents' `every`, or more: with five times two lost writes are no stopped heartbeat.",
         );
     }
     if policy.failback && policy.stable < dead(policy) {
@@ -926,6 +932,20 @@ mod tests {
         assert!(worst(&diagnoses, "route").cure.as_ref().unwrap().contains("ec2:DescribeRouteTables"));
         assert!(worst(&diagnoses, "memory").cure.as_ref().unwrap().contains("ec2:CreateTags"));
         assert!(diagnoses.ok);
+    }
+
+    #[test]
+    fn a_dry_run_that_failed_tells_nothing() {
+        let mut scene = scene();
+        scene.world.faults_mut().push(Rule::error("RequestLimitExceeded").on(Api::AssociateAddress));
+        let diagnoses = diagnose(scene, None);
+        let found = worst(&diagnoses, "move");
+        assert!(
+            found.level == Level::Warn && found.text.contains("is not known: a dry run of the move failed"),
+            "{found:#?}"
+        );
+        let web = &diagnoses.clusters[0];
+        assert_eq!((web.could_move, &*web.outlook), (false, "Whether it could move right now is not known."));
     }
 
     #[test]

@@ -199,6 +199,7 @@ impl Scene {
                 unread: false,
                 leaving: None,
                 evidence: vec![],
+                stopped: false,
                 look_again: None,
                 problems: vec![],
             };

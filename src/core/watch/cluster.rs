@@ -11,7 +11,7 @@ use crate::core::decide::{
     self, AddressMemory, Decision, EXTERNAL, Kind, LOOSE_FOR, Question, Ruling, Since, Why, is_stale, remembered,
 };
 use crate::core::log::Record;
-use crate::core::model::{AllocationId, Answer, InstanceId, InstanceState, ProbeTarget};
+use crate::core::model::{AllocationId, Answer, InstanceId, InstanceState, ProbeTarget, ROUND};
 use crate::core::policy::{Policy, Via};
 use crate::core::report::MoveReport;
 use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Taken};
@@ -310,9 +310,9 @@ impl Watched {
         }
         let read_at = |id: &InstanceId| around.facts.seen_at(id);
         let first_read = around.first_read.unwrap_or(now);
-        // Who was there at the first reading has always been. What was asked for in this very millisecond may have been asked before.
+        // Who was there at the first reading has always been.
         let first = self.findings.is_empty() && now.since(first_read) < STATUS_PATIENCE;
-        let appeared = if first { Time::default() } else { now + Duration::from_millis(1) };
+        let appeared = if first { Time::default() } else { now };
         for node in self.cluster.nodes.values() {
             let memory = match self.nodes.get_mut(&node.id) {
                 Some(memory) => memory,
@@ -347,14 +347,14 @@ impl Watched {
             let peers = self.nodes.iter().filter(|(peer, _)| *peer != id).filter_map(|(_, memory)| memory.pulse);
             let peers: Vec<Pulse> = peers.filter(|pulse| pulse.advanced).collect();
             let Some(memory) = self.nodes.get_mut(id) else { continue };
-            // One that runs since later is in no answer yet.
+            // One that runs since later, or since the very millisecond in which it was asked for, is in no answer yet.
             let since = memory.running_since.unwrap_or_default();
-            let shown = statuses_asked.is_some_and(|at| at >= since);
+            let shown = statuses_asked.is_some_and(|at| at > since);
             let patience_ends = since.max(first_read) + STATUS_PATIENCE;
             let status_read = shown || around.looks.status.given_up || now >= patience_ends;
             if !status_read {
                 wake = Some(wake.map_or(patience_ends, |wake: Time| wake.min(patience_ends)));
-                around.looks.want_status(since);
+                around.looks.want_status(since + Duration::from_millis(1));
             }
             let policy = &self.cluster.policy;
             aim(node, believed.get(id).unwrap_or(&node.probe_ip.as_ref().ok().copied()).as_ref(), memory, policy);
@@ -395,8 +395,15 @@ impl Watched {
             memory.overruled |= memory.undrained.is_some()
                 && finding.leaving.is_none()
                 && verdict::leaving(node, memory.notice.as_ref(), None, beating, now).is_some();
+            if finding.stopped
+                && let Some(pulse) = &mut memory.pulse
+            {
+                pulse.stopped = true;
+            }
             if let Some(at) = finding.look_again {
-                around.looks.want_node(id, at.max(now));
+                // In longer steps a peer's heartbeats between two looks would seem lost.
+                let asked = around.looks.node_asked(id).unwrap_or(now);
+                around.looks.want_node(id, at.min(asked + ROUND).max(now));
             }
             let before = memory.verdict;
             if before != Some(finding.verdict)

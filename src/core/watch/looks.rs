@@ -8,13 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::core::model::{CloudError, Failure, Instance, InstanceId, InterfaceId, Look, MAX_IDS, Seen, Tags};
+use crate::core::model::{CloudError, Failure, Instance, InstanceId, InterfaceId, Look, MAX_IDS, ROUND, Seen, Tags};
 use crate::core::snapshot::Facts;
 use crate::core::tags::Keys;
 use crate::core::time::Time;
 
-/// Time between two reads of addresses and instances in a quiet watch.
-pub const ROUND: Duration = Duration::from_secs(5);
 /// Time between two reads of status checks. They change once a minute.
 pub const STATUS_EVERY: Duration = Duration::from_secs(30);
 /// Time between two reads of alarms. Their shortest period is 10 s, and their changes are events besides.

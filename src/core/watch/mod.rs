@@ -35,8 +35,9 @@ use tagging::{Purpose, TagWrite};
 /// What a problem begins with where EC2 did not tell whether it would allow a move.
 pub const DRY_RUN_FAILED: &str = "a dry run of the move failed";
 
+pub use crate::core::model::ROUND;
 pub use cluster::{ADOPT_AFTER, NOTICE_BELIEVED};
-pub use looks::{ROUND, STATUS_EVERY};
+pub use looks::STATUS_EVERY;
 pub use moves::{ASSOCIATE_BURST, ASSOCIATE_PER_SECOND};
 pub use moving::VERIFY_FOR;
 pub use tagging::{MAX_RESOURCES, MAX_TAG_TRIES, MAX_TAGGING};

@@ -300,16 +300,27 @@ fn heartbeats_that_all_stopped_are_a_problem_and_move_nothing() {
     }
 }
 
+/// A pair whose agents beat every 5 s, one so long after the other.
+fn out_of_step(first: usize, then: usize, by_ms: u64) -> Scene {
+    let mut scene = Scene::new(1, 2);
+    scene.tag_address(0, "check", "heartbeat");
+    scene.start_agent(first, 0);
+    scene.pass(by_ms);
+    scene.start_agent(then, 0);
+    scene.season();
+    scene
+}
+
+/// EC2 takes no heartbeats.
+fn refused() -> Rule {
+    Rule::error("RequestLimitExceeded").on(Api::CreateTags)
+}
+
 /// `heartbeat`: the same where the agents do not beat in step: whoever was the last to beat condemns nobody.
 #[test]
 fn heartbeats_that_all_stopped_out_of_step_move_nothing() {
     for dies_after_ms in (10_000..15_000).step_by(500) {
-        let mut scene = Scene::new(1, 2);
-        scene.tag_address(0, "check", "heartbeat");
-        scene.start_agent(A, 0);
-        scene.pass(3_000);
-        scene.start_agent(B, 0);
-        scene.season();
+        let mut scene = out_of_step(A, B, 3_000);
         // Nodes are read after A has beaten, and before B does.
         scene.pass(3_500);
         scene.after(dies_after_ms, |scene| {
@@ -324,22 +335,12 @@ fn heartbeats_that_all_stopped_out_of_step_move_nothing() {
 /// `heartbeat`: where EC2 took none for a while, the first that comes again condemns nobody whose turn has not come.
 #[test]
 fn heartbeats_that_come_again_one_after_another_move_nothing() {
-    let out_of_step = || {
-        let mut scene = Scene::new(1, 2);
-        scene.tag_address(0, "check", "heartbeat");
-        scene.start_agent(B, 0);
-        scene.pass(2_500);
-        scene.start_agent(A, 0);
-        scene.season();
-        scene
-    };
-    let refused = Rule::error("RequestLimitExceeded").on(Api::CreateTags);
     // A watch sees all of it, or the end, or begins just after it; in the last, EC2 tells nothing meanwhile.
     for (begins_ms, unread) in [(0, false), (20_000, false), (36_000, false), (0, true)] {
         for until_ms in (31_000..41_000).step_by(500) {
-            let mut scene = out_of_step();
+            let mut scene = out_of_step(B, A, 2_500);
             let now_ms = scene.epoch_ms();
-            scene.ec2.faults_mut().push(refused.clone().between(now_ms + 6_000, now_ms + until_ms));
+            scene.ec2.faults_mut().push(refused().between(now_ms + 6_000, now_ms + until_ms));
             if unread {
                 let unread = Rule::error("Unavailable").on(Api::DescribeInstances);
                 scene.ec2.faults_mut().push(unread.between(now_ms + 6_000, now_ms + until_ms));
@@ -347,36 +348,49 @@ fn heartbeats_that_come_again_one_after_another_move_nothing() {
             scene.pass(begins_ms);
             let told = scene.watch(75);
             let evidence = told.evidence(A, "heartbeat");
-            assert_eq!(scene.holder(0), "A", "from {begins_ms} ms until {until_ms} ms, {unread}: {evidence:?}");
+            assert_eq!(scene.been(), Vec::new(), "from {begins_ms} ms until {until_ms} ms, {unread}: {evidence:?}");
         }
     }
     // So it is with short times, with those that come again before all had their turn, and with whoever was the last to beat before them.
     for length_ms in (6_000..24_000).step_by(1_000) {
         for offset_ms in (250..5_000).step_by(500) {
-            let mut scene = Scene::new(1, 2);
-            scene.tag_address(0, "check", "heartbeat");
-            scene.start_agent(B, 0);
-            scene.pass(offset_ms);
-            scene.start_agent(A, 0);
-            scene.season();
+            let mut scene = out_of_step(B, A, offset_ms);
             let from_ms = scene.epoch_ms() + 6_300;
             let until_ms = from_ms + length_ms;
             for (from_ms, until_ms) in [(from_ms, until_ms), (until_ms + 6_000, until_ms + 22_000)] {
-                scene.ec2.faults_mut().push(refused.clone().between(from_ms, until_ms));
+                scene.ec2.faults_mut().push(refused().between(from_ms, until_ms));
             }
             let told = scene.watch(75);
-            assert_eq!(scene.holder(0), "A", "{length_ms} ms, {offset_ms} ms: {:?}", told.evidence(A, "heartbeat"));
+            let evidence = told.evidence(A, "heartbeat");
+            assert_eq!(scene.been(), Vec::new(), "{length_ms} ms, {offset_ms} ms: {evidence:?}");
         }
     }
-    // And who does not come again is left.
-    let mut scene = out_of_step();
+}
+
+/// `heartbeat`: and who does not come again is left.
+#[test]
+fn a_heartbeat_that_does_not_come_again_fails() {
+    let mut scene = out_of_step(B, A, 2_500);
     let now_ms = scene.epoch_ms();
-    scene.ec2.faults_mut().push(refused.between(now_ms + 6_000, now_ms + 35_000));
+    scene.ec2.faults_mut().push(refused().between(now_ms + 6_000, now_ms + 35_000));
     scene.after(6_000, |scene| scene.agent(A).alive = false);
     let told = scene.watch(75);
     scene.ends(&told, "move holder-unhealthy to B", "B");
     let moved_ms = scene.moved_after_ms(&told);
     assert!((50_000..=65_000).contains(&moved_ms), "{moved_ms} ms");
+}
+
+/// `heartbeat`: one that is taken as stopped stays so when a peer loses one of its own.
+#[test]
+fn a_stopped_heartbeat_is_not_doubted_when_a_peer_loses_one() {
+    let mut scene = out_of_step(B, A, 2_500);
+    scene.tag_address(0, "mode", "manual");
+    scene.agent(A).alive = false;
+    let now_ms = scene.epoch_ms();
+    scene.ec2.faults_mut().push(refused().between(now_ms + 40_000, now_ms + 46_000));
+    let told = scene.watch(75);
+    assert_eq!(told.node(A).verdict, Verdict::Unhealthy);
+    assert_eq!(told.calls.iter().filter(|call| *call == "tag health A").count(), 1, "{:?}", told.calls);
 }
 
 /// `heartbeat`: one that stopped long ago fails its node in a single sweep, however short `deadtime` is.
@@ -470,17 +484,20 @@ fn heartbeat_that_says_leaving_is_left_until_it_says_ok_again() {
 /// `heartbeat`: it has stopped when `deadtime` is over, by the first reading of then; never before twice its own pace is over.
 #[test]
 fn heartbeat_has_stopped_when_deadtime_is_over() {
-    // When A beats, at which pace, and when the address leaves it. Nodes are read every 5 s, and B has to go on for 15 s.
-    type Case<'a> = (&'a [u64], u64, Option<u64>);
+    // When A beats, at which pace, when the address leaves it, and for how long there is no other in the end. Nodes are read every 5 s.
+    type Case<'a> = (&'a [u64], u64, Option<(u64, &'a str)>);
     let cases: [Case<'_>; 4] = [
-        (&[0, 5_000, 10_000, 13_000], 5, Some(30_000)),
-        (&[0, 5_000, 10_000], 5, Some(25_000)),
-        (&[0], 5, Some(15_000)),
+        (&[0, 5_000, 10_000, 13_000], 5, Some((30_000, "15s"))),
+        (&[0, 5_000, 10_000], 5, Some((25_000, "20s"))),
+        (&[0], 5, Some((15_000, "30s"))),
         (&[0, 1_000, 20_500], 15, None),
     ];
-    for (beats_ms, every_s, moved_ms) in cases {
+    // A peer's has to come after A's next was overdue, too: by the third reading.
+    for (deadtime, (beats_ms, every_s, left)) in
+        ["deadtime=15s", "deadtime=10s"].iter().flat_map(|deadtime| cases.map(|case| (deadtime, case)))
+    {
         let mut scene = Scene::beating(2, "heartbeat");
-        scene.tag_address(0, "policy", "deadtime=15s");
+        scene.tag_address(0, "policy", deadtime);
         scene.agent(A).alive = false;
         for (seq, at_ms) in (100..).zip(beats_ms) {
             scene.after(*at_ms, move |scene| {
@@ -491,10 +508,10 @@ fn heartbeat_has_stopped_when_deadtime_is_over() {
         let told = scene.watch(33);
         let moves = scene.world.moves(&scene.address(0));
         let left_ms = moves.first().map(|(at_ms, _)| at_ms - told.began_ms);
-        assert_eq!(left_ms, moved_ms, "{beats_ms:?}: {:?}", told.evidence(A, "heartbeat"));
-        if moved_ms.is_some() {
-            let (_, text) = told.evidence(A, "heartbeat");
-            assert!(["15s", "20s", "30s"].iter().any(|end| text.ends_with(&format!("no other for {end}"))), "{text}");
+        let (_, text) = told.evidence(A, "heartbeat");
+        assert_eq!(left_ms, left.map(|(moved_ms, _)| moved_ms), "{deadtime}, {beats_ms:?}: {text}");
+        if let Some((_, still)) = left {
+            assert!(text.ends_with(&format!("no other for {still}")), "{deadtime}, {beats_ms:?}: {text}");
         }
     }
 }

@@ -82,8 +82,7 @@ fn two_nodes_stand_in_for_each_other_and_go_home() {
 #[test]
 fn two_nodes_without_spare_addresses_block_and_displace_nobody() {
     let mut scene = Scene::new(1, 2);
-    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
-    scene.world.addresses.push(second);
+    add_address_of(&mut scene, "web");
     scene.by_hand(1, Some(B));
     scene.season();
     scene.stop_node(A);
@@ -95,11 +94,27 @@ fn two_nodes_without_spare_addresses_block_and_displace_nobody() {
     assert!(!told.cluster().ready);
 }
 
+/// One more address, of this cluster.
+fn add_address_of(scene: &mut Scene, cluster: &str) {
+    let address = scene.ec2.add_address(tags([("eipwatch:cluster", cluster), ("eipwatch:check", "http:8080/health")]));
+    scene.world.addresses.push(address);
+}
+
+/// One address of each cluster on nodes of its own, and B in both.
+fn two_clusters() -> Scene {
+    let mut scene = Scene::new(1, 3);
+    add_address_of(&mut scene, "db");
+    scene.tag_node(B, "cluster", "web db");
+    scene.tag_node(C, "cluster", "db");
+    scene.by_hand(1, Some(C));
+    scene.season();
+    scene
+}
+
 /// Four nodes with one private address each, an address on A and one on D; only B may take one over.
 fn one_place_left() -> Scene {
     let mut scene = Scene::new(1, 4);
-    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
-    scene.world.addresses.push(second);
+    add_address_of(&mut scene, "web");
     scene.by_hand(1, Some(3));
     scene.tag_node(C, "mode", "drain");
     scene.season();
@@ -147,13 +162,7 @@ fn a_place_stays_taken_for_another_clusters_address_while_readings_are_old() {
     let times = [3_500, 8_000, 20_000];
     // What was on a node that is terminated is on nobody when it is moved: an old reading shows it where it was before.
     for (stale_after_ms, terminated) in times.into_iter().flat_map(|ms| [(ms, false), (ms, true)]) {
-        let mut scene = Scene::new(1, 3);
-        let second = scene.ec2.add_address(tags([("eipwatch:cluster", "db"), ("eipwatch:check", "http:8080/health")]));
-        scene.world.addresses.push(second);
-        scene.tag_node(B, "cluster", "web db");
-        scene.tag_node(C, "cluster", "db");
-        scene.by_hand(1, Some(C));
-        scene.season();
+        let mut scene = two_clusters();
         scene.after(2_000, move |scene| if terminated { scene.terminate_node(A) } else { scene.stop_node(A) });
         let until_ms = scene.epoch_ms() + 27_000;
         scene.after(stale_after_ms, move |scene| {
@@ -175,8 +184,7 @@ fn a_place_stays_taken_for_another_clusters_address_while_readings_are_old() {
 /// Two nodes with one private address each, and two addresses that nobody holds.
 fn two_places() -> Scene {
     let mut scene = Scene::new(1, 2);
-    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
-    scene.world.addresses.push(second);
+    add_address_of(&mut scene, "web");
     scene.by_hand(1, Some(B));
     scene.season();
     scene.by_hand(0, None);
@@ -228,13 +236,8 @@ fn a_place_that_an_address_was_refused_is_free_for_another() {
 /// And for another cluster's, in the same sweep.
 #[test]
 fn a_place_that_an_address_was_refused_is_free_for_another_clusters() {
-    let mut scene = Scene::new(1, 3);
-    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "db"), ("eipwatch:check", "http:8080/health")]));
-    scene.world.addresses.push(second.clone());
-    scene.tag_node(B, "cluster", "web db");
-    scene.tag_node(C, "cluster", "db");
-    scene.by_hand(1, Some(C));
-    scene.season();
+    let mut scene = two_clusters();
+    let second = scene.address(1);
     scene.ec2.faults_mut().push(Rule::error("IncorrectInstanceState").on(Api::AssociateAddress).naming(&second));
     scene.stop_node(A);
     scene.stop_node(C);
