@@ -462,10 +462,9 @@ mod backend {
 
     async fn here() -> Result<Here<AwsCloud, Sockets>, Failed> {
         let settings = env::settings().map_err(|error| Failed::NoAnswer(error.to_string()))?;
-        let cloud = AwsCloud::from_env().await.map_err(|error| {
-            let text = format!("AWS cannot be asked: {error}. Nothing was changed. Set AWS_REGION, or AWS_PROFILE");
-            Failed::NoAnswer(text)
-        })?;
+        let cloud = AwsCloud::from_env()
+            .await
+            .map_err(|error| Failed::NoAnswer(format!("AWS cannot be asked: {error}. Nothing was changed")))?;
         Ok(Here { cloud, prober: Sockets::new(), settings })
     }
 

@@ -451,6 +451,10 @@ impl Checker {
             self.named_ms.extend(named.map(|id| (Id::from(id), now_ms)));
             match self.addresses.get_mut(id) {
                 Some(address) => {
+                    // A pause that was over before another began: there may have been no step between the two.
+                    if let Some(until_ms) = address.paused_until_ms.filter(|until_ms| *until_ms <= now_ms) {
+                        address.manual.update(false, until_ms);
+                    }
                     address.manual.update(manual, now_ms);
                     if let Some(until_ms) = address.paused_until_ms
                         && paused_until_ms != address.paused_until_ms

@@ -316,9 +316,10 @@ fn it_can_be_tried() {
 fn a_leave_of_which_the_running_agent_cannot_be_told_is_refused() {
     let world = World::new();
     let home = Home::new(&world, "web-1", &[]);
-    // Root may write anywhere; who is not has to reach the program.
+    // Root may write anywhere; who is not has to reach the program. Another process copies it: one that a test running beside this
+    // starts would keep our copy open for writing, and so "busy".
     let program = std::env::temp_dir().join(format!("eipwatch-agent-{}", std::process::id()));
-    fs::copy(env!("CARGO_BIN_EXE_eipwatch-agent"), &program).unwrap();
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_eipwatch-agent")).arg(&program).status().unwrap().success());
     let mut leave = Command::new(&program);
     leave.args(["leave", "--run-dir", "/"]).env_clear();
     leave.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", home.imds.url()).env("AWS_ENDPOINT_URL", world.proxy.url());

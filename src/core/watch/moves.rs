@@ -9,12 +9,14 @@ use crate::core::log::Record;
 use crate::core::model::{Act, AllocationId, CloudError, ClusterName, Failure, InstanceId};
 use crate::core::snapshot::{Holder, Reservation};
 use crate::core::tags::{AddressMode, State};
-use crate::core::time::Time;
+use crate::core::time::{Time, millis};
 
 use super::cluster::{self, Watched};
 use super::command::Command;
 use super::looks::{self, backoff};
-use super::moving::{MAX_TRIES, Moving, NODES_BEFORE_MOVE, Phase, Progress, RACED_FOR, READ_BEFORE_MOVE};
+use super::moving::{
+    MAX_TRIES, MAX_TURN, Moving, NODES_BEFORE_MOVE, Phase, Progress, RACED_FOR, READ_BEFORE_DECISION, READ_BEFORE_MOVE,
+};
 use super::tagging::{Purpose, TagWrite};
 use super::{Doing, Effect, Watch};
 
@@ -206,7 +208,7 @@ impl Watch {
         }
         let nodes_old = self.nodes_old(now);
         if self.facts.addresses_at.is_none_or(|at| now.since(at) > READ_BEFORE_MOVE) {
-            self.read_before_move(now);
+            self.read_before_move(now, now);
             if nodes_old {
                 self.looks.want_instances(now);
             }
@@ -237,7 +239,11 @@ impl Watch {
                 self.looks.set_urgent(true);
             }
             // What is left waits for a reading.
-            Some(_) => self.read_before_move(now),
+            Some(planned) => {
+                let left = self.wanted.iter().filter(|wanted| wanted.0 == planned);
+                let at = left.filter_map(|wanted| self.read_since(wanted, now)).min();
+                self.read_before_move(at.unwrap_or(now), now);
+            }
             None => {}
         }
     }
@@ -250,10 +256,10 @@ impl Watch {
         self.nodes_old(now) && self.looks.may_find_nodes()
     }
 
-    /// Has addresses read once more, if they are not being read.
-    fn read_before_move(&mut self, now: Time) {
-        if !self.looks.addresses.busy() {
-            self.looks.want_addresses(now);
+    /// Has addresses read once more at `at`, or now if they are not being read.
+    fn read_before_move(&mut self, at: Time, now: Time) {
+        if at > now || !self.looks.addresses.busy() {
+            self.looks.want_addresses(at.max(now));
         }
         self.looks.set_urgent(true);
     }
@@ -265,22 +271,44 @@ impl Watch {
     }
 
     /// Whether addresses were read as late as a move asks for.
-    fn is_read(&self, (planned, id, name): &(bool, AllocationId, ClusterName), now: Time) -> bool {
+    fn is_read(&self, wanted: &(bool, AllocationId, ClusterName), now: Time) -> bool {
         // Somebody holds it: it is read again, and the private address that it is to go to. A rescue is not held up for that.
-        if *planned && (!self.looks.addresses_read_again() || self.nodes_are_searched_for(now)) {
+        if wanted.0 && (!self.looks.addresses_read_again() || self.nodes_are_searched_for(now)) {
             return false;
         }
-        let Some(watched) = self.clusters.get(name) else { return true };
+        self.read_since(wanted, now).is_none_or(|since| self.looks.addresses.asked.is_some_and(|asked| asked >= since))
+    }
+
+    /// When the addresses that a move goes by must have been asked for, at the earliest.
+    fn read_since(&self, (planned, id, name): &(bool, AllocationId, ClusterName), now: Time) -> Option<Time> {
+        let watched = self.clusters.get(name)?;
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         // A pause that is over may have been made longer in its last moments.
         let paused_until = address.and_then(|address| address.mode.until()).filter(|until| *until <= now);
-        // Watches that race for it need not choose alike: who comes later sees where it went. They do for a last resort, and for what has
-        // been moved lately: it may have been displaced at once, and what was taken for an old answer is believed by all at the same moment.
+        // Watches that race for it need not choose alike: who comes later sees where it went. They do above all for a last resort, and for
+        // what has been moved lately: it may have been displaced at once, and what was taken for an old answer is believed by all at the
+        // same moment.
         let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
         let moved_lately = decide::last_move(state, now).is_some_and(|at| now.since(at) < RACED_FOR);
-        let raced = watched.intended.get(id).filter(|intent| intent.why == Why::LastResort || moved_lately);
-        let read_since = paused_until.max(raced.and_then(|intent| intent.since));
-        read_since.is_none_or(|since| self.looks.addresses.asked.is_some_and(|asked| asked >= since))
+        let decided = watched.intended.get(id).and_then(|intent| Some((intent.why, intent.since?)));
+        let since = decided.and_then(|(why, decided)| match why {
+            _ if !moved_lately && why != Why::LastResort => {
+                // While EC2 does not answer, what was last read has to do.
+                let old = self.facts.addresses_at.is_none_or(|at| at + READ_BEFORE_DECISION < decided);
+                (old && !self.looks.addresses.failing()).then_some(decided)
+            }
+            Why::Manual => Some(decided),
+            _ if *planned => Some(decided + self.turn()),
+            _ => Some(decided),
+        });
+        paused_until.max(since)
+    }
+
+    /// How long this watch lets others go first where nothing is lost by it. Of two that began in different milliseconds it is another.
+    fn turn(&self) -> Duration {
+        const PRIME: u64 = 617;
+        let turns = millis(MAX_TURN);
+        Duration::from_millis((self.started.as_millis() % turns) * PRIME % turns)
     }
 
     fn launch(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) -> bool {

@@ -23,9 +23,14 @@ pub const READ_BEFORE_MOVE: Duration = Duration::from_secs(1);
 /// Nodes are read at most this long before an address is moved, as long as EC2 answers; before a planned move also while it is searched for
 /// those that it can describe.
 pub const NODES_BEFORE_MOVE: Duration = Duration::from_secs(6);
-/// What was moved less than this ago is read once more between the decision to move it and the call: others may be about to do the same.
-/// Longer than [`SETTLING`], at whose end all believe what they see.
+/// The decision to move it may rest on a reading so much older; else it is read once more before the call. Watches that see the same
+/// holder fail decide within moments of each other, and need not choose alike.
+pub const READ_BEFORE_DECISION: Duration = Duration::from_millis(250);
+/// What was moved less than this ago is read once more in any case: others may be about to do the same. Longer than [`SETTLING`], at whose
+/// end all believe what they see.
 pub const RACED_FOR: Duration = SETTLING.saturating_mul(2);
+/// Who is about to move that again from a holder that serves waits for up to this before that reading, each watch for a time of its own.
+pub const MAX_TURN: Duration = Duration::from_secs(1);
 /// How old the last of these reads may be at their end to tell how it ended: while EC2 does not answer, the end is put off.
 pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// How far apart two reads must show a third holder before the move is given up: one alone may be stale.

@@ -505,12 +505,12 @@ fn rule_6_what_has_just_come_and_is_shown_nowhere_is_read_once_more() {
 /// But a record of a minute ago, or of a time to come, which nobody of ours has written, holds up no rescue.
 #[test]
 fn rule_6_what_came_long_ago_is_not_read_once_more() {
-    for (seconds_ago, moved_ms) in [(59, 500), (61, 400), (-1_000_000_000, 400)] {
+    for (seconds_ago, moved_ms) in [(59, 400), (61, 300), (-1_000_000_000, 300)] {
         let mut scene = Scene::seasoned(1, 1);
         scene.by_hand(0, None);
         scene.remember(0, A, None, "no-holder", seconds_ago);
         scene.ec2.faults_mut().extend([
-            Rule::new(Fault::Latency { min_ms: 400, max_ms: 400 }).on(Api::DescribeInstances),
+            Rule::new(Fault::Latency { min_ms: 300, max_ms: 300 }).on(Api::DescribeInstances),
             Rule::new(Fault::Latency { min_ms: 100, max_ms: 100 }).on(Api::DescribeAddresses),
         ]);
         let told = scene.sweep();

@@ -195,7 +195,7 @@ fn two_watches_race_to_the_same_failover() {
         whys: &["holder-unhealthy", "healthy", "settling"],
         ..PAIR
     };
-    explore(setup, 736);
+    explore(setup, 1_004);
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn three_nodes_fail_one_after_another() {
         whys: &["holder-unhealthy", "holder-gone", "moved-elsewhere"],
         ..PAIR
     };
-    explore(setup, 941);
+    explore(setup, 1_018);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn whatever_becomes_of_the_holder_and_the_address() {
         ],
         ..PAIR
     };
-    explore(setup, 911);
+    explore(setup, 912);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn without_probes_ec2_decides() {
         whys: &["holder-gone"],
         ..PAIR
     };
-    explore(setup, 400);
+    explore(setup, 402);
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn events_come_late_or_of_an_earlier_life() {
         whys: &["holder-gone", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 1_660);
+    explore(setup, 1_655);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback"],
         ..PAIR
     };
-    explore(setup, 2_203);
+    explore(setup, 3_039);
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn the_brake_holds() {
         whys: &["max-moves", "holder-gone", "holder-draining"],
         ..PAIR
     };
-    explore(setup, 2_283);
+    explore(setup, 2_279);
 }
 
 #[test]
@@ -339,7 +339,7 @@ fn commands_move_it_and_others_do_too() {
         whys: &["manual", "refused"],
         ..PAIR
     };
-    explore(setup, 2_387);
+    explore(setup, 2_324);
 }
 
 #[test]
@@ -354,5 +354,5 @@ fn answers_come_in_any_order() {
         whys: &["holder-unhealthy", "no-candidate"],
         ..PAIR
     };
-    explore(setup, 1_379);
+    explore(setup, 1_463);
 }
