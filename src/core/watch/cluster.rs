@@ -24,7 +24,7 @@ use super::moving::Moving;
 
 /// How far apart two reads must show a holder that we did not choose before it is adopted: another invocation may be about to record it.
 pub const ADOPT_AFTER: Duration = Duration::from_secs(3);
-/// How old addresses may be while a failing holder is about to be judged, so that the move need not wait for a read.
+/// How old addresses may be while a failing holder is about to be judged: where probes are quick, the move need not wait for a read.
 pub const FRESH_WHEN_FAILING: Duration = Duration::from_millis(400);
 /// How long the first reading of status checks is waited for once everything else was read.
 pub const STATUS_PATIENCE: Duration = Duration::from_secs(1);

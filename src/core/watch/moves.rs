@@ -241,7 +241,7 @@ impl Watch {
             // What is left waits for a reading.
             Some(planned) => {
                 let left = self.wanted.iter().filter(|wanted| wanted.0 == planned);
-                let at = left.filter_map(|wanted| self.read_since(wanted, now)).min();
+                let at = left.map(|wanted| self.read_since(wanted, now).unwrap_or(now)).min();
                 self.read_before_move(at.unwrap_or(now), now);
             }
             None => {}
@@ -280,7 +280,7 @@ impl Watch {
     }
 
     /// When the addresses that a move goes by must have been asked for, at the earliest.
-    fn read_since(&self, (planned, id, name): &(bool, AllocationId, ClusterName), now: Time) -> Option<Time> {
+    fn read_since(&self, (_, id, name): &(bool, AllocationId, ClusterName), now: Time) -> Option<Time> {
         let watched = self.clusters.get(name)?;
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         // A pause that is over may have been made longer in its last moments.
@@ -289,22 +289,25 @@ impl Watch {
         // what has been moved lately: it may have been displaced at once, and what was taken for an old answer is believed by all at the
         // same moment.
         let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
-        let moved_lately = decide::last_move(state, now).is_some_and(|at| now.since(at) < RACED_FOR);
         let decided = watched.intended.get(id).and_then(|intent| Some((intent.why, intent.since?)));
-        let since = decided.and_then(|(why, decided)| match why {
-            _ if !moved_lately && why != Why::LastResort => {
-                // While EC2 does not answer, what was last read has to do.
-                let old = self.facts.addresses_at.is_none_or(|at| at + READ_BEFORE_DECISION < decided);
-                (old && !self.looks.addresses.failing()).then_some(decided)
+        let since = decided.and_then(|(why, decided)| {
+            let moved_lately = decide::last_move(state, decided).is_some_and(|at| decided.since(at) < RACED_FOR);
+            match why {
+                Why::LastResort => Some(decided),
+                _ if !moved_lately => {
+                    // While EC2 does not answer, what was last read has to do.
+                    let old = self.facts.addresses_at.is_none_or(|at| at + READ_BEFORE_DECISION < decided);
+                    (old && !self.looks.addresses.failing()).then_some(decided)
+                }
+                Why::HolderLeaving | Why::HolderDraining | Why::Failback => Some(decided + self.turn()),
+                _ => Some(decided),
             }
-            Why::Manual => Some(decided),
-            _ if *planned => Some(decided + self.turn()),
-            _ => Some(decided),
         });
         paused_until.max(since)
     }
 
-    /// How long this watch lets others go first where nothing is lost by it. Of two that began in different milliseconds it is another.
+    /// How long this watch lets others go first where nothing is lost by it. Of two that began in different milliseconds of a second it is
+    /// another.
     fn turn(&self) -> Duration {
         const PRIME: u64 = 617;
         let turns = millis(MAX_TURN);

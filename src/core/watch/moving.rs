@@ -29,7 +29,8 @@ pub const READ_BEFORE_DECISION: Duration = Duration::from_millis(250);
 /// What was moved less than this ago is read once more in any case: others may be about to do the same. Longer than [`SETTLING`], at whose
 /// end all believe what they see.
 pub const RACED_FOR: Duration = SETTLING.saturating_mul(2);
-/// Who is about to move that again from a holder that serves waits for up to this before that reading, each watch for a time of its own.
+/// Who is about to move that again though its holder need not fail (it leaves, is drained, or another is preferred) waits for up to this
+/// before that reading, each watch for a time of its own.
 pub const MAX_TURN: Duration = Duration::from_secs(1);
 /// How old the last of these reads may be at their end to tell how it ended: while EC2 does not answer, the end is put off.
 pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);

@@ -210,7 +210,7 @@ fn three_nodes_fail_one_after_another() {
         whys: &["holder-unhealthy", "holder-gone", "moved-elsewhere"],
         ..PAIR
     };
-    explore(setup, 1_018);
+    explore(setup, 1_015);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback"],
         ..PAIR
     };
-    explore(setup, 3_039);
+    explore(setup, 3_287);
 }
 
 #[test]
