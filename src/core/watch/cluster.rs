@@ -741,11 +741,13 @@ impl Watched {
             let of_this_life = |at: Time| node.in_this_life(at) || !node.in_this_life(since.verdict);
             let same = old.is_some_and(|old| {
                 // An agent's word is as old as its node's clock says.
-                let remembered = |leaving: &&Leaving| NOTICES.contains(&leaving.kind.as_str());
-                let left = old.leaving.as_ref().filter(|of| !remembered(of) || of_this_life(of.noticed));
+                let remembered = |leaving: &Leaving| NOTICES.contains(&leaving.kind.as_str());
+                // One of an earlier life, written by who did not know of this one, would stand there for good.
+                let void = old.leaving.as_ref().is_some_and(|of| remembered(of) && !of_this_life(of.noticed));
                 old.verdict == finding.verdict
                     && of_this_life(old.since)
-                    && left.map(|leaving| &leaving.kind) == finding.leaving.as_ref().map(|leaving| &leaving.kind)
+                    && !void
+                    && old.leaving.as_ref().map(|of| &of.kind) == finding.leaving.as_ref().map(|of| &of.kind)
                     && (overruling.is_none() || old.undrained == overruling)
             });
             if same {

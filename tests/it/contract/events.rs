@@ -213,7 +213,7 @@ fn undrain_ends_a_spot_notice_for_good() {
 fn a_notice_of_an_earlier_life_announces_nothing() {
     let mut scene = Scene::pair();
     scene.stop_and_start_within(1_000);
-    let spot = spot_event(&scene.node(A), scene.now_ms());
+    let (spot, noticed) = (spot_event(&scene.node(A), scene.now_ms()), scene.time_in(0));
     scene.stop_node(A);
     scene.pass(5_000);
     scene.start_node(A);
@@ -221,6 +221,11 @@ fn a_notice_of_an_earlier_life_announces_nothing() {
     let told = scene.send(&spot);
     assert_eq!(told.node(A).leaving, None);
     assert_eq!(scene.holder(0), "A");
+    // Nor does it stay on record, whoever wrote it there.
+    let healthy = scene.node_tag(A, "health");
+    scene.tag_node(A, "health", &format!("{healthy} leaving=spot noticed={noticed}"));
+    let told = scene.sweep();
+    assert_eq!((told.node(A).leaving.as_deref(), scene.node_tag(A, "health")), (None, healthy));
 }
 
 /// Ten minutes after it a spot instance's notice announces nothing any more, though its node has run all the time. Auto Scaling's is never
