@@ -165,7 +165,7 @@ pub struct Config {
 pub enum BadOptions {
     /// The file cannot be read.
     #[error(
-        "{path} cannot be read: {error}. The service runs as the user eipwatch-agent: is it there, and may that user read it (chmod 644)? Or name another file with --config"
+        "{path} cannot be read: {error}. Does the file exist? May the service's user, eipwatch-agent, read it (chmod 644)? Or name another file with --config"
     )]
     Unreadable {
         /// The file.

@@ -93,12 +93,16 @@ async fn start(cli: &Cli, config: Config, home: impl Home) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
-        Ending::GaveUp(mut why) => {
-            if told {
-                why.truncate(why.trim_end_matches('.').len());
-                why.push_str(". An agent that runs here has been told, and announces it as soon as it can; to take that back, restart it");
-            }
-            teller.tell(&Line { level: Level::Warning, text: why });
+        Ending::GaveUp(why) => {
+            let text = if told {
+                format!(
+                    "{}. An agent that runs here has been told, and announces it as soon as it can; to take that back, restart it",
+                    why.trim_end_matches('.')
+                )
+            } else {
+                why
+            };
+            teller.tell(&Line { level: Level::Warning, text });
             // A stop that could not be announced is a stop all the same.
             if says { ExitCode::from(FAILED) } else { ExitCode::SUCCESS }
         }

@@ -144,6 +144,11 @@ impl Why {
         matches!(self, Why::HolderUnhealthy | Why::Failback)
     }
 
+    /// Whether the holder need not fail: nothing is lost by a wait.
+    pub fn can_wait(self) -> bool {
+        matches!(self, Why::HolderLeaving | Why::HolderDraining | Why::Failback)
+    }
+
     /// Whether the address has no living holder: such moves come first, and nothing holds them back.
     pub fn rescue(self) -> bool {
         matches!(self, Why::NoHolder | Why::HolderGone | Why::LastResort)

@@ -722,7 +722,15 @@ impl fmt::Display for State {
     }
 }
 
+/// Announcements that only the health tag remembers: agents and EC2 repeat theirs.
+const NOTICES: [&str; 2] = ["spot", "asg"];
+
 impl Health {
+    /// The announcement in it, if nobody else repeats that.
+    pub fn notice(&self) -> Option<&Leaving> {
+        self.leaving.as_ref().filter(|leaving| NOTICES.contains(&leaving.kind.as_str()))
+    }
+
     /// Reads the value, whatever the order of its pairs; keys that this version does not know are let be.
     ///
     /// `verdict` and `since` must be there. Where a leaving lacks `noticed`, it was noticed `since`.

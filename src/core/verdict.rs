@@ -24,6 +24,8 @@ pub const LEAVE_BEFORE_SCHEDULED: Duration = Duration::from_secs(600);
 pub const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
 /// How long EC2 may show a heartbeat of before.
 pub const TAGS_LAG: Duration = Duration::from_secs(5);
+/// What is said of a look that this invocation is too short for.
+const AFTER_THIS: &str = "after this invocation, and the next looks afresh. If that recurs, let its agent beat more often (--every), or give the function more time";
 /// The most probes of one check that are on their way at once, whatever the policy says.
 pub const MAX_PROBES_PER_CHECK: usize = 20;
 
@@ -633,13 +635,17 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
         && let Some(second) = look_at(
             second,
             format!("a second look follows, at {second}: until then it is not judged"),
-            "whether it goes on is not known: the next is due after this invocation, so let its agent beat more often, or give the function more time".to_owned(),
+            format!("whether it goes on is not known: the next is due {AFTER_THIS}"),
         )
     {
         return second;
     }
     let text = format!("stopped: number {} of {}, no other for {}", beat.seq, beat.at, seconds(still));
-    if pulse.stopped && !has_probes {
+    if has_probes {
+        let problem = Some(format!("its heartbeat has {text}; its probes decide"));
+        return Beat { ignored: true, problem, ..say(None, text) };
+    }
+    if pulse.stopped {
         return Beat { stopped: true, ..say(Some(false), text) };
     }
     // Where all have stopped at once, the last to have been written says nothing of those whose turn had not come.
@@ -656,23 +662,19 @@ fn heartbeat(node: &Node, case: Case<'_>, has_probes: bool, now: Time) -> Beat {
         let from = if of_this_life { shown_by } else { shown_by.max(pulse.seen + third) };
         (meanwhile(peer) && may_go_on).then_some(from)
     };
-    if let Some(from) = case.peers.iter().filter_map(speaks_from).min().filter(|_| !has_probes) {
+    if let Some(from) = case.peers.iter().filter_map(speaks_from).min() {
         let doubt = format!("no other for {}, but its agent may have been kept from writing", seconds(still));
         return look_at(
             from,
             format!("{doubt}: it is not judged until {from}"),
-            format!("{doubt}: it is not judged until {from}, which is after this invocation, so let its agent beat more often, or give the function more time"),
+            format!("{doubt}: it is not judged until {from}, which is {AFTER_THIS}"),
         )
         .unwrap_or_else(|| Beat { stopped: true, ..say(Some(false), text) });
     }
-    let problem = Some(if has_probes {
-        format!("its heartbeat has {text}; its probes decide")
-    } else {
-        format!(
-            "its heartbeat has {text}, and no peer's speaks against it yet: the tags, not the node, may be at fault"
-        )
-    });
-    Beat { ignored: has_probes, problem, ..say(None, text) }
+    let problem = Some(format!(
+        "its heartbeat has {text}, and no peer's speaks against it yet: the tags, not the node, may be at fault"
+    ));
+    Beat { problem, ..say(None, text) }
 }
 
 fn seconds(duration: Duration) -> String {
@@ -717,11 +719,7 @@ pub fn leaving(
     let undrained = undrained.or(node.health.as_ref().and_then(|health| health.undrained));
     let this_life = |at: Time| node.in_this_life(at);
     let after_undrain = |at: Time| undrained.is_none_or(|undrain| at > undrain.at);
-    let remembered = node
-        .health
-        .as_ref()
-        .and_then(|health| health.leaving.as_ref())
-        .filter(|leaving| NOTICES.contains(&leaving.kind.as_str()));
+    let remembered = node.health.as_ref().and_then(|health| health.notice());
     // One that counts no more, delivered late, hides no other.
     let mut notices = notice.into_iter().chain(remembered);
     if let Some(notice) = notices.find(|notice| this_life(notice.noticed) && after_undrain(notice.noticed)) {
@@ -747,9 +745,6 @@ pub fn leaving(
         noticed: scheduled.not_before.map_or(now, |start| start - LEAVE_BEFORE_SCHEDULED),
     })
 }
-
-/// Announcements that only the health tag remembers: agents and EC2 repeat theirs.
-pub const NOTICES: [&str; 2] = ["spot", "asg"];
 
 #[cfg(test)]
 mod tests {

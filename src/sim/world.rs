@@ -343,7 +343,7 @@ impl World {
         self.add_address_of("web", &nodes, another)
     }
 
-    /// The same for any cluster and its nodes. `another`: their first private addresses are taken, so each gets one more.
+    /// The same for any cluster and its nodes; with none it is on nothing. `another`: their first private addresses are taken, so each gets one more.
     pub fn add_address_of(&mut self, cluster: &str, nodes: &[Id], another: bool) -> Id {
         let id = self.ec2.add_address(tags([("eipwatch:cluster", cluster), ("eipwatch:check", "http:8080/health")]));
         for (n, node) in nodes.iter().enumerate() {

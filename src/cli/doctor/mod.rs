@@ -65,7 +65,7 @@ pub struct Finding {
 pub struct Diagnosis {
     /// Its name.
     pub cluster: ClusterName,
-    /// Whether every address could move right now.
+    /// Whether every address could move right now; `false`, too, where that is not known: `outlook` says which.
     pub could_move: bool,
     /// From a service's death to the decision, at most, in milliseconds; `None` where nothing is probed.
     pub detect_dead_ms: Option<u64>,
@@ -80,7 +80,7 @@ pub struct Diagnosis {
 /// The whole answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnoses {
-    /// Whether nothing fails anywhere.
+    /// Whether nothing fails anywhere, and every address is known to be able to move.
     pub ok: bool,
     /// Cluster by cluster.
     pub clusters: Vec<Diagnosis>,
@@ -89,7 +89,7 @@ pub struct Diagnoses {
 }
 
 impl Diagnoses {
-    /// How it stands: warnings alone are no alarm.
+    /// How it stands: warnings alone are no alarm, but for what it was asked above all.
     pub fn standing(&self) -> Standing {
         if self.ok { Standing::Well } else { Standing::Attention }
     }
@@ -169,8 +169,10 @@ pub async fn examine<B: Backend, C: Cloud + Network>(
         if from.function.is_none() {
             may_tag(&mut found, from.cloud, &keys, cluster).await;
         }
-        let unknown = found.0.iter().any(|one| one.check == "move" && one.level == Level::Warn);
-        let could_move = !unknown && !targets.is_empty() && targets.iter().all(Option::is_some);
+        let has_target = !targets.is_empty() && targets.iter().all(Option::is_some);
+        // One that cannot move is known, whatever is not known of another.
+        let unknown = has_target && found.0.iter().any(|one| one.check == "move" && one.level == Level::Warn);
+        let could_move = has_target && !unknown;
         let probed = probed(cluster);
         diagnoses.push(Diagnosis {
             cluster: of.cluster.clone(),
@@ -412,11 +414,10 @@ async fn rehearse(
     match decision {
         Some(decision) if decision.kind == Kind::Move => {
             let to = decision.to.clone().unwrap_or_else(|| InstanceId::from(""));
-            let its = report.clusters.iter().filter(|cluster| cluster.cluster == of.cluster);
-            let mut problems = its.flat_map(|cluster| &cluster.problems);
+            let mut problems = report.clusters.iter().flat_map(|cluster| &cluster.problems);
             if let Some(problem) = problems.find(|problem| problem.starts_with(DRY_RUN_FAILED)) {
                 let text = format!("whether EC2 would allow {ip} to go to {} is not known: {problem}", label(of, &to));
-                found.warn("move", text, "Nothing was moved. Ask again in a minute; if it stays, the runbook, move-failed, says what AWS's code means.");
+                found.warn("move", text, "Nothing was moved. Ask again in a minute; if it stays, infra/RUNBOOK.md#move-failed says what AWS's code means.");
                 return Ok((found, Some(to)));
             }
             found.pass("move", format!("{ip} could go to {} now, and EC2 would allow it", label(of, &to)));
@@ -553,7 +554,7 @@ fn policy<B, C>(found: &mut Found, from: &Sources<'_, B, C>, cluster: &Cluster) 
                 duration_text(policy.deadtime),
                 duration_text(every)
             ),
-            "Set deadtime to three times the agents' `every`, or more: with five times two lost writes are no stopped heartbeat.",
+            "Set deadtime to three times the agents' `every`, or more. Better five: then two lost writes do no harm.",
         );
     }
     if policy.failback && policy.stable < dead(policy) {
@@ -656,7 +657,14 @@ pub fn render(diagnoses: &Diagnoses, page: Page) -> String {
                 page.wrap(&mut out, "       -> ", None, cure);
             }
         }
-        let tone = if one.could_move { Tone::Good } else { Tone::Bad };
+        let fails = one.findings.iter().any(|found| found.check == "move" && found.level == Level::Fail);
+        let tone = if one.could_move {
+            Tone::Good
+        } else if fails {
+            Tone::Bad
+        } else {
+            Tone::Odd
+        };
         page.wrap(&mut out, "  ", Some(tone), &one.outlook);
         out.push('\n');
     }
@@ -934,11 +942,16 @@ mod tests {
         assert!(diagnoses.ok);
     }
 
+    /// What is found where EC2 refuses every move, with this code.
+    fn refused(code: &'static str) -> Diagnoses {
+        let mut scene = scene();
+        scene.world.faults_mut().push(Rule::error(code).on(Api::AssociateAddress));
+        diagnose(scene, None)
+    }
+
     #[test]
     fn a_dry_run_that_failed_tells_nothing() {
-        let mut scene = scene();
-        scene.world.faults_mut().push(Rule::error("RequestLimitExceeded").on(Api::AssociateAddress));
-        let diagnoses = diagnose(scene, None);
+        let diagnoses = refused("RequestLimitExceeded");
         let found = worst(&diagnoses, "move");
         assert!(
             found.level == Level::Warn && found.text.contains("is not known: a dry run of the move failed"),
@@ -946,6 +959,19 @@ mod tests {
         );
         let web = &diagnoses.clusters[0];
         assert_eq!((web.could_move, &*web.outlook), (false, "Whether it could move right now is not known."));
+        // Of two addresses one cannot move: that is known.
+        let mut scene = scene();
+        let second = scene.world.add_address(tags([("eipwatch:cluster", "web")]));
+        scene.world.settle();
+        let throttled = Rule::error("RequestLimitExceeded").on(Api::AssociateAddress);
+        let forbidden = Rule::error("UnauthorizedOperation").on(Api::AssociateAddress).naming(&second);
+        scene.world.faults_mut().extend([forbidden, throttled]);
+        let diagnoses = diagnose(scene, None);
+        let web = &diagnoses.clusters[0];
+        let moves = web.findings.iter().filter(|found| found.check == "move");
+        let levels: BTreeSet<Level> = moves.map(|found| found.level).collect();
+        assert_eq!(levels, BTreeSet::from([Level::Warn, Level::Fail]), "{web:#?}");
+        assert_eq!(web.outlook, "It could NOT move right now.");
     }
 
     #[test]
@@ -1036,9 +1062,7 @@ mod tests {
 
     #[test]
     fn a_permission_that_is_missing_shows_before_it_is_needed() {
-        let mut scene = scene();
-        scene.world.faults_mut().push(Rule::error("UnauthorizedOperation").on(Api::AssociateAddress));
-        let diagnoses = diagnose(scene, None);
+        let diagnoses = refused("UnauthorizedOperation");
         let found = worst(&diagnoses, "move");
         assert_eq!(found.level, Level::Fail);
         assert!(found.cure.as_ref().unwrap().contains("ec2:AssociateAddress"), "{found:#?}");

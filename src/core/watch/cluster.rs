@@ -17,7 +17,7 @@ use crate::core::report::MoveReport;
 use crate::core::snapshot::{Cluster, ClusterAddress, Facts, Holder, Node, Taken};
 use crate::core::tags::{Check, Health, Keys, Leaving, State, Undrained, Verdict, plain};
 use crate::core::time::{Time, millis};
-use crate::core::verdict::{self, Case, Finding, NOTICES, Probing, Pulse};
+use crate::core::verdict::{self, Case, Finding, Probing, Pulse};
 
 use super::looks::{BACKOFF_MAX_URGENT, GIVEN_UP_FOR, Looks};
 use super::moving::Moving;
@@ -303,8 +303,8 @@ impl Watched {
         for node in self.cluster.nodes.values_mut() {
             // A time to come was not written by us.
             node.health.take_if(|health| {
-                let notice = health.leaving.as_ref().filter(|leaving| NOTICES.contains(&leaving.kind.as_str()));
-                let times = [Some(health.since), notice.map(|notice| notice.noticed), health.undrained.map(|it| it.at)];
+                let noticed = health.notice().map(|notice| notice.noticed);
+                let times = [Some(health.since), noticed, health.undrained.map(|it| it.at)];
                 times.into_iter().flatten().any(|at| at.since(now) >= decide::SETTLING)
             });
         }
@@ -740,10 +740,9 @@ impl Watched {
             // clock behind EC2's cannot mend that.
             let of_this_life = |at: Time| node.in_this_life(at) || !node.in_this_life(since.verdict);
             let same = old.is_some_and(|old| {
-                // An agent's word is as old as its node's clock says.
-                let remembered = |leaving: &Leaving| NOTICES.contains(&leaving.kind.as_str());
-                // One of an earlier life, written by who did not know of this one, would stand there for good.
-                let void = old.leaving.as_ref().is_some_and(|of| remembered(of) && !of_this_life(of.noticed));
+                // One of an earlier life, written by who did not know of this one, would stand there for good. (An agent's word is as old
+                // as its node's clock says.)
+                let void = old.notice().is_some_and(|of| !of_this_life(of.noticed));
                 old.verdict == finding.verdict
                     && of_this_life(old.since)
                     && !void

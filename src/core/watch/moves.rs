@@ -285,33 +285,28 @@ impl Watch {
         let address = watched.cluster.addresses.iter().find(|address| &address.id == id);
         // A pause that is over may have been made longer in its last moments.
         let paused_until = address.and_then(|address| address.mode.until()).filter(|until| *until <= now);
-        // Watches that race for it need not choose alike: who comes later sees where it went. They do above all for a last resort, and for
-        // what has been moved lately: it may have been displaced at once, and what was taken for an old answer is believed by all at the
-        // same moment.
+        // Watches that move an address at the same time need not choose alike: who comes later is to see where it went. That is likely above
+        // all for a last resort, and for what has been moved lately: it may have been displaced at once, and what was taken for an old answer
+        // is believed by all at the same moment.
         let state = address.and_then(|address| remembered(address, watched.memory.get(id)));
         let decided = watched.intended.get(id).and_then(|intent| Some((intent.why, intent.since?)));
         let since = decided.and_then(|(why, decided)| {
             let moved_lately = decide::last_move(state, decided).is_some_and(|at| decided.since(at) < RACED_FOR);
-            match why {
-                Why::LastResort => Some(decided),
-                _ if !moved_lately => {
-                    // While EC2 does not answer, what was last read has to do.
-                    let old = self.facts.addresses_at.is_none_or(|at| at + READ_BEFORE_DECISION < decided);
-                    (old && !self.looks.addresses.failing()).then_some(decided)
-                }
-                Why::HolderLeaving | Why::HolderDraining | Why::Failback => Some(decided + self.turn()),
-                _ => Some(decided),
+            if !moved_lately && why != Why::LastResort {
+                // While EC2 does not answer, what was last read has to do.
+                let old = self.facts.addresses_at.is_none_or(|at| at + READ_BEFORE_DECISION < decided);
+                return (old && !self.looks.addresses.failing()).then_some(decided);
             }
+            Some(if why.can_wait() { decided + self.turn() } else { decided })
         });
         paused_until.max(since)
     }
 
-    /// How long this watch lets others go first where nothing is lost by it. Of two that began in different milliseconds of a second it is
-    /// another.
+    /// How long this watch lets others go first where nothing is lost by it. Watches that began milliseconds apart get turns far apart.
     fn turn(&self) -> Duration {
-        const PRIME: u64 = 617;
+        const SPREAD: u64 = 617;
         let turns = millis(MAX_TURN);
-        Duration::from_millis((self.started.as_millis() % turns) * PRIME % turns)
+        Duration::from_millis((self.started.as_millis() % turns) * SPREAD % turns)
     }
 
     fn launch(&mut self, watched: &mut Watched, id: &AllocationId, now: Time) -> bool {

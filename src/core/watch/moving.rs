@@ -23,14 +23,14 @@ pub const READ_BEFORE_MOVE: Duration = Duration::from_secs(1);
 /// Nodes are read at most this long before an address is moved, as long as EC2 answers; before a planned move also while it is searched for
 /// those that it can describe.
 pub const NODES_BEFORE_MOVE: Duration = Duration::from_secs(6);
-/// The decision to move it may rest on a reading so much older; else it is read once more before the call. Watches that see the same
-/// holder fail decide within moments of each other, and need not choose alike.
+/// The decision to move an address may rest on a reading that was answered at most so long before; else the address is read once more
+/// before the call. Watches that see the same holder fail decide within moments of each other, and need not choose alike.
 pub const READ_BEFORE_DECISION: Duration = Duration::from_millis(250);
-/// What was moved less than this ago is read once more in any case: others may be about to do the same. Longer than [`SETTLING`], at whose
-/// end all believe what they see.
+/// An address that was moved less than this ago is read once more before the call in any case: others may be about to move it, too. Longer
+/// than [`SETTLING`], at whose end all believe what they see.
 pub const RACED_FOR: Duration = SETTLING.saturating_mul(2);
-/// Who is about to move that again though its holder need not fail (it leaves, is drained, or another is preferred) waits for up to this
-/// before that reading, each watch for a time of its own.
+/// Before it reads an address once more that was moved less than [`RACED_FOR`] ago and whose move can wait (its holder leaves, is drained,
+/// or another is preferred), each watch waits for a time of its own, up to this.
 pub const MAX_TURN: Duration = Duration::from_secs(1);
 /// How old the last of these reads may be at their end to tell how it ended: while EC2 does not answer, the end is put off.
 pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);

@@ -747,6 +747,24 @@ fn renames(court: &Court, cluster: &str) -> Request {
     Request::CreateTags { resources: vec![court.address.clone()], tags, dry_run: false }
 }
 
+/// Though nothing was seen between the two.
+#[test]
+fn a_pause_that_was_over_before_another_began_is_another() {
+    let objections = |changed_ms: i64| {
+        let mut court = Court::new(BOUNDS);
+        let (address, a, b) = (court.address.clone(), court.a.clone(), court.b.clone());
+        court.condition(&a, Condition::Bad);
+        let until_ms = (court.now_ms + LONG_MS) / 1_000 * 1_000;
+        let until = humantime::format_rfc3339(std::time::UNIX_EPOCH + std::time::Duration::from_millis(until_ms));
+        court.edit(&address, "eipwatch:mode", &format!("manual until={until}"));
+        court.now_ms = until_ms.saturating_add_signed(changed_ms);
+        court.edit(&address, "eipwatch:mode", "manual");
+        court.moves(ONE, &b);
+        court.judge.violations.iter().filter(|it| it.rule == "moves in manual mode").count()
+    };
+    assert_eq!((objections(-10), objections(500)), (1, 0));
+}
+
 #[test]
 fn what_a_caller_asks_for_is_measured_by_what_it_was_shown() {
     let moves = |court: &Court, _: &mut Shown| to(court, &court.address, &court.b);

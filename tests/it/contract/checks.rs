@@ -391,6 +391,13 @@ fn a_stopped_heartbeat_is_not_doubted_when_a_peer_loses_one() {
     let told = scene.watch(75);
     assert_eq!(told.node(A).verdict, Verdict::Unhealthy);
     assert_eq!(told.calls.iter().filter(|call| *call == "tag health A").count(), 1, "{:?}", told.calls);
+    let a = scene.node(A);
+    let verdict = |record: &Record| match record {
+        Record::Verdict { node, to, .. } if node.as_str() == &*a => Some(*to),
+        _ => None,
+    };
+    let verdicts: Vec<Verdict> = scene.world.log(told.handle).iter().filter_map(verdict).collect();
+    assert_eq!(verdicts, [Verdict::Unhealthy]);
 }
 
 /// `heartbeat`: one that stopped long ago fails its node in a single sweep, however short `deadtime` is.

@@ -82,7 +82,7 @@ fn two_nodes_stand_in_for_each_other_and_go_home() {
 #[test]
 fn two_nodes_without_spare_addresses_block_and_displace_nobody() {
     let mut scene = Scene::new(1, 2);
-    add_address_of(&mut scene, "web");
+    scene.add_address_of("web", &[], false);
     scene.by_hand(1, Some(B));
     scene.season();
     scene.stop_node(A);
@@ -94,16 +94,10 @@ fn two_nodes_without_spare_addresses_block_and_displace_nobody() {
     assert!(!told.cluster().ready);
 }
 
-/// One more address, of this cluster.
-fn add_address_of(scene: &mut Scene, cluster: &str) {
-    let address = scene.ec2.add_address(tags([("eipwatch:cluster", cluster), ("eipwatch:check", "http:8080/health")]));
-    scene.world.addresses.push(address);
-}
-
 /// One address of each cluster on nodes of its own, and B in both.
 fn two_clusters() -> Scene {
     let mut scene = Scene::new(1, 3);
-    add_address_of(&mut scene, "db");
+    scene.add_address_of("db", &[], false);
     scene.tag_node(B, "cluster", "web db");
     scene.tag_node(C, "cluster", "db");
     scene.by_hand(1, Some(C));
@@ -114,7 +108,7 @@ fn two_clusters() -> Scene {
 /// Four nodes with one private address each, an address on A and one on D; only B may take one over.
 fn one_place_left() -> Scene {
     let mut scene = Scene::new(1, 4);
-    add_address_of(&mut scene, "web");
+    scene.add_address_of("web", &[], false);
     scene.by_hand(1, Some(3));
     scene.tag_node(C, "mode", "drain");
     scene.season();
@@ -184,7 +178,7 @@ fn a_place_stays_taken_for_another_clusters_address_while_readings_are_old() {
 /// Two nodes with one private address each, and two addresses that nobody holds.
 fn two_places() -> Scene {
     let mut scene = Scene::new(1, 2);
-    add_address_of(&mut scene, "web");
+    scene.add_address_of("web", &[], false);
     scene.by_hand(1, Some(B));
     scene.season();
     scene.by_hand(0, None);

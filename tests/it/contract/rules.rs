@@ -1,6 +1,6 @@
 //! The thirteen rules that must always be true, each by the cases in which it would be broken most easily.
 
-use eipwatch::embedded::ec2::{AlarmState, Api, Attachment, Cause, Check, CheckKind, InstanceSpec, State, tags};
+use eipwatch::embedded::ec2::{AlarmState, Api, Attachment, Cause, Check, CheckKind, InstanceSpec, State};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, SERVES, START_MS, state_event};
 use serde_json::json;
@@ -448,8 +448,7 @@ fn rule_6_no_elastic_ip_is_displaced() {
 #[test]
 fn rule_6_what_has_just_come_to_a_node_is_not_displaced_by_an_old_reading() {
     let mut scene = Scene::new(1, 3);
-    let second = scene.ec2.add_address(tags([("eipwatch:cluster", "web"), ("eipwatch:check", "http:8080/health")]));
-    scene.world.addresses.push(second);
+    scene.add_address_of("web", &[], false);
     scene.by_hand(1, Some(C));
     scene.season();
     scene.refuse(A);
@@ -1475,6 +1474,48 @@ fn rule_8_nodes_are_read_again_before_a_move_that_was_long_held_up() {
     scene.tag_address(0, "policy", "fall=5");
     let told = scene.sweep();
     scene.ends(&told, "move holder-unhealthy to C", "C");
+}
+
+/// Rule 8: what others have moved since the last reading before the verdict fell is not moved on: it is read once more.
+#[test]
+fn rule_8_what_others_moved_just_before_the_decision_is_left_where_it_is() {
+    let failover = |moved_by_hand_ms: Option<u64>| {
+        let mut scene = Scene::seasoned(1, 3);
+        scene.after(10_000, |scene| scene.refuse(A));
+        if let Some(ms) = moved_by_hand_ms {
+            scene.after(ms, |scene| scene.by_hand(0, Some(C)));
+        }
+        let told = scene.watch(20);
+        (scene.moved_after_ms(&told), scene.been())
+    };
+    let (decided_ms, been) = failover(None);
+    assert_eq!(been, [Some(B)]);
+    for before_ms in [10, 100, 200, 300, 400] {
+        assert_eq!(failover(Some(decided_ms - before_ms)).1, [Some(C)], "{before_ms} ms before");
+    }
+}
+
+/// Rule 8: what was moved within the last minute and need not be moved at once waits for up to a second, in each watch for another time. A
+/// failover does not, nor what was moved longer ago.
+#[test]
+fn rule_8_watches_that_move_on_without_need_take_turns() {
+    let spread_ms = |what: Trouble, seconds_ago: i64| {
+        let delays = (0..8).map(|begun_ms| {
+            let mut scene = Scene::seasoned(1, 2);
+            scene.remember(0, A, None, "no-holder", seconds_ago);
+            scene.pass(begun_ms);
+            what(&mut scene, A, true);
+            let told = scene.sweep();
+            assert_eq!(scene.been(), [Some(B)]);
+            scene.moved_after_ms(&told)
+        });
+        let delays: Vec<u64> = delays.collect();
+        delays.iter().max().zip(delays.iter().min()).map(|(longest, shortest)| longest - shortest).expect("some")
+    };
+    let refuses: Trouble = |scene, node, _| scene.refuse(node);
+    assert!((500..1_000).contains(&spread_ms(drained, 45)));
+    assert!((500..1_000).contains(&spread_ms(planned, 45)));
+    assert_eq!((spread_ms(drained, 70), spread_ms(refuses, 45)), (0, 0));
 }
 
 /// Rule 8: every move follows a read of the address that is at most 1 s old.
