@@ -306,6 +306,7 @@ impl AwsCloud {
         address: AllocationId,
         interface: InterfaceId,
         private_ip: Ipv4Addr,
+        only_if_unheld: bool,
         dry_run: bool,
     ) -> Result<(), CloudError> {
         let request = self
@@ -315,7 +316,7 @@ impl AwsCloud {
             .network_interface_id(interface.as_str())
             .private_ip_address(private_ip.to_string())
             // Its default differs between accounts.
-            .allow_reassociation(true)
+            .allow_reassociation(!only_if_unheld)
             .dry_run(dry_run)
             .send();
         match self.send(Call::AssociateAddress, request).await {
@@ -355,8 +356,8 @@ impl Cloud for AwsCloud {
 
     async fn act(&self, act: Act) -> Result<(), CloudError> {
         match act {
-            Act::Associate { address, interface, private_ip, dry_run } => {
-                self.associate(address, interface, private_ip, dry_run).await
+            Act::Associate { address, interface, private_ip, only_if_unheld, dry_run } => {
+                self.associate(address, interface, private_ip, only_if_unheld, dry_run).await
             }
             Act::Tag { resources, key, value } => self.tag(resources, key, value).await,
         }

@@ -186,7 +186,13 @@ fn ip(text: &str) -> std::net::Ipv4Addr {
 }
 
 fn move_to(dry_run: bool) -> Act {
-    Act::Associate { address: "eipalloc-1".into(), interface: "eni-2".into(), private_ip: ip("10.0.0.12"), dry_run }
+    Act::Associate {
+        address: "eipalloc-1".into(),
+        interface: "eni-2".into(),
+        private_ip: ip("10.0.0.12"),
+        only_if_unheld: false,
+        dry_run,
+    }
 }
 
 #[test]
@@ -481,6 +487,14 @@ fn a_move_names_everything() {
         ["AssociateAddress", "eipalloc-1", "eni-2", "10.0.0.12", "true", "false"]
     );
     assert!(!form.contains_key("InstanceId"), "it fails where an instance has several interfaces");
+
+    let taken = refusal(400, "Resource.AlreadyAssociated", "resource eipalloc-1 is already associated");
+    let mut gentle = move_to(false);
+    let Act::Associate { only_if_unheld, .. } = &mut gentle else { panic!() };
+    *only_if_unheld = true;
+    let (result, log) = with_server(vec![taken], async |cloud| cloud.act(gentle).await);
+    assert_eq!(result.unwrap_err().failure, Failure::Held);
+    assert_eq!(log.requests[0].form()["AllowReassociation"], "false");
 }
 
 #[test]
@@ -524,6 +538,7 @@ fn errors_of_ec2_are_told_apart_and_never_retried() {
         (403, "UnauthorizedOperation", Failure::NotPermitted),
         (400, "InvalidAllocationID.NotFound", Failure::AddressGone),
         (400, "InvalidNetworkInterfaceID.NotFound", Failure::TargetUnusable),
+        (400, "Resource.AlreadyAssociated", Failure::Held),
         (500, "InternalError", Failure::Transient),
         (500, "SomethingNew", Failure::Transient),
         (400, "SomethingNew", Failure::Invalid),

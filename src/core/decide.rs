@@ -331,7 +331,11 @@ pub fn remembered<'a>(address: &'a ClusterAddress, memory: Option<&'a AddressMem
     match (own, &address.state) {
         (Some((own, memory)), Some(tag)) => {
             let same_second = tag.since == own.since.whole_second();
-            let newer = tag.since > own.since || same_second && tag.holder != own.holder;
+            // Where a hand has moved it there at the same time, the move is the hand's: no failback undoes it.
+            let by_hand = tag.why == Why::Manual.as_str() && own.why != tag.why;
+            let raced =
+                by_hand && tag.holder == own.holder && tag.from == own.from && own.since.since(tag.since) < SETTLING;
+            let newer = tag.since > own.since || same_second && tag.holder != own.holder || raced;
             Some(if newer && !memory.is_earlier(tag) { tag } else { own })
         }
         (Some((own, _)), None) => Some(own),

@@ -360,7 +360,7 @@ pub enum Seen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Act {
-    /// AssociateAddress with AllowReassociation.
+    /// AssociateAddress.
     Associate {
         /// Which address.
         address: AllocationId,
@@ -368,6 +368,9 @@ pub enum Act {
         interface: InterfaceId,
         /// The private address of that interface to carry it.
         private_ip: Ipv4Addr,
+        /// Not if somebody holds it by then (AllowReassociation is false).
+        #[serde(default)]
+        only_if_unheld: bool,
         /// Only ask whether it would be allowed.
         dry_run: bool,
     },
@@ -394,6 +397,8 @@ pub enum Failure {
     NotPermitted,
     /// The target cannot take the address: try another candidate.
     TargetUnusable,
+    /// The address was to be taken only if nobody holds it, and somebody does by now: see who.
+    Held,
     /// The address no longer exists.
     AddressGone,
     /// The request named something that does not exist, or was malformed. Asking again does not help.
@@ -460,8 +465,8 @@ impl CloudError {
             | "Gateway.NotAttached"
             | "InvalidPrivateIPAddress"
             | "InvalidPrivateIpAddress.NotFound"
-            | "Resource.AlreadyAssociated"
             | "InvalidNetworkInterface.InUse" => Failure::TargetUnusable,
+            "Resource.AlreadyAssociated" => Failure::Held,
             _ if code.starts_with("InvalidInstanceID") => Failure::TargetUnusable,
             "InternalError"
             | "InternalFailure"

@@ -722,6 +722,8 @@ impl fmt::Display for State {
     }
 }
 
+/// The kind of what a node's agent announces.
+pub const AGENT: &str = "agent";
 /// Announcements that only the health tag remembers: agents and EC2 repeat theirs.
 const NOTICES: [&str; 2] = ["spot", "asg"];
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::model::{Alarm, Answer, InstanceState, ProbeTarget, ROUND};
 use super::policy::Policy;
 use super::snapshot::Node;
-use super::tags::{BeatStatus, Check, Heartbeat, Leaving, Undrained, Verdict, longest_pause};
+use super::tags::{AGENT, BeatStatus, Check, Heartbeat, Leaving, Undrained, Verdict, longest_pause};
 use super::time::{Time, duration_text};
 
 /// How long a state-change event counts as evidence against what DescribeInstances still shows.
@@ -708,7 +708,8 @@ fn alarm(node: &Node, case: Case<'_>, name: &str, problems: &mut Vec<String>) ->
 /// In order: a notice that was heard or remembered, its agent's word, an event that EC2 has scheduled. Each ends when the instance is
 /// launched anew, and by `undrain`.
 ///
-/// `beating`: its heartbeat was seen to advance in this life, so that it is of this life, whatever its clock says.
+/// `beating`: its heartbeat was seen to advance in this life, so that it is of this life, whatever its clock says. So it is where the
+/// health tag remembers that it announced its leaving in this life: its clock may have been set back since.
 pub fn leaving(
     node: &Node,
     notice: Option<&Leaving>,
@@ -720,6 +721,10 @@ pub fn leaving(
     let this_life = |at: Time| node.in_this_life(at);
     let after_undrain = |at: Time| undrained.is_none_or(|undrain| at > undrain.at);
     let remembered = node.health.as_ref().and_then(|health| health.notice());
+    let remembers_agent = || {
+        let told = node.health.as_ref().and_then(|health| health.leaving.as_ref());
+        told.is_some_and(|told| told.kind == AGENT && this_life(told.noticed))
+    };
     // One that counts no more, delivered late, hides no other.
     let mut notices = notice.into_iter().chain(remembered);
     if let Some(notice) = notices.find(|notice| this_life(notice.noticed) && after_undrain(notice.noticed)) {
@@ -727,10 +732,10 @@ pub fn leaving(
     }
     if let Some(beat) = &node.heartbeat
         && beat.status == BeatStatus::Leaving
-        && (beating || this_life(beat.at))
+        && (beating || this_life(beat.at) || remembers_agent())
         && undrained.and_then(|undrain| undrain.seq) != Some(beat.seq)
     {
-        return Some(Leaving { kind: "agent".to_owned(), until: None, noticed: beat.at });
+        return Some(Leaving { kind: AGENT.to_owned(), until: None, noticed: beat.at });
     }
     let scheduled = node.status.as_ref()?.scheduled.iter().find(|event| {
         let over = event.description.starts_with("[Completed]") || event.description.starts_with("[Canceled]");

@@ -38,11 +38,11 @@ pub fn look_request(look: &Look) -> Request {
 /// The call that an [`Act`] is.
 pub fn act_request(act: &Act) -> Request {
     match act {
-        Act::Associate { address, interface, private_ip, dry_run } => Request::AssociateAddress {
+        Act::Associate { address, interface, private_ip, only_if_unheld, dry_run } => Request::AssociateAddress {
             allocation: address.as_str().into(),
             interface: interface.as_str().into(),
             private_ip: *private_ip,
-            allow_reassociation: true,
+            allow_reassociation: !only_if_unheld,
             dry_run: *dry_run,
         },
         Act::Tag { resources, key, value } => Request::CreateTags {
@@ -348,6 +348,7 @@ mod tests {
             address: address.into(),
             interface: (&*nic).into(),
             private_ip,
+            only_if_unheld: false,
             dry_run,
         };
         assert_eq!(act(&mut it.ec2, ME, &associate(&it.address, true), 20), Ok(()));

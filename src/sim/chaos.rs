@@ -925,6 +925,17 @@ impl Chaos {
         if !runs {
             return Condition::Bad;
         }
+        // An agent that writes, and says that its node is not well.
+        let says_fail = || {
+            let writes = self.world.agents.get(id).is_some_and(|agent| {
+                agent.alive && self.world.now_ms() <= agent.written_ms + agent.every_ms + BEAT_LATE_MS
+            });
+            let tag = self.world.ec2.tags(id).and_then(|tags| tags.get("eipwatch:heartbeat"));
+            writes && tag.is_some_and(|text| text.contains("status=fail"))
+        };
+        if team.beats && says_fail() {
+            return Condition::Bad;
+        }
         let beats_well = || {
             let goes_on = |last_ms: u64, every_ms: u64| self.world.now_ms() <= last_ms + every_ms + BEAT_LATE_MS;
             let agent =

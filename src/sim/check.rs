@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use crate::embedded::ec2::{Association, Cause, Ec2, Filter, Id, Placed, Request, Response, State, Tags};
+use crate::embedded::ec2::{Api, Association, Call, Cause, Ec2, Filter, Id, Placed, Request, Response, State, Tags};
 
 /// How old a reading of addresses may be when one is moved.
 const READ_BEFORE_MOVE_MS: u64 = 1_000;
@@ -192,6 +192,8 @@ struct NodeTruth {
     member: Steady<bool>,
     /// Its mode is `active`.
     active: Steady<bool>,
+    /// Its mode is `drain`: one that cannot be read keeps it from being a candidate, and moves nothing.
+    drained: bool,
     /// Announced, in whatever way.
     announced: Steady<bool>,
     scheduled: Steady<bool>,
@@ -278,6 +280,21 @@ pub struct Checker {
     pub moves: u64,
     /// Of these, by a watch's own decision, and from nobody or off a holder that was gone, bad, drained or leaving.
     pub necessary: u64,
+}
+
+impl NodeTruth {
+    /// Whether its addresses have to leave it though it may be well: it is drained, or on record as leaving in this life.
+    fn is_to_be_left(&self) -> bool {
+        self.drained || self.on_record.value && self.on_record.since_ms >= self.running.since_ms
+    }
+}
+
+/// Whether EC2 had too many calls to tell a caller of instances, at some time since then.
+fn throttled_since(ec2: &Ec2, caller: u32, since_ms: u64) -> bool {
+    let throttled = |call: &Call| {
+        call.caller == caller && call.api == Api::DescribeInstances && call.code == Some("RequestLimitExceeded")
+    };
+    ec2.calls().iter().rev().take_while(|call| call.at_ms >= since_ms).any(throttled)
 }
 
 impl Checker {
@@ -379,6 +396,7 @@ impl Checker {
             let running = ec2.state(&view.id) == Some(State::Running);
             let member = get("eipwatch:cluster").is_some_and(|text| text.split(' ').any(|word| word == self.name));
             let active = get("eipwatch:mode").is_none_or(|text| text == "active");
+            let drained = get("eipwatch:mode") == Some("drain");
             let priority = get("eipwatch:priority").and_then(|text| text.parse().ok()).unwrap_or(100);
             let announced = view.announced || on_record;
             // EC2 shows status checks of running instances only.
@@ -400,6 +418,7 @@ impl Checker {
                     // An operator's order, whoever carries it out, and however late.
                     ordered |= node.active.value != active;
                     node.active.update(active, now_ms);
+                    node.drained = drained;
                     node.announced.update(announced, now_ms);
                     node.scheduled.update(view.scheduled, now_ms);
                     node.due.update(view.due, now_ms);
@@ -423,6 +442,7 @@ impl Checker {
                         due: Steady { value: view.due, since_ms },
                         undescribed: Steady { value: view.undescribed, since_ms },
                         undrained_ms: 0,
+                        drained,
                         on_record: Steady { value: on_record, since_ms },
                         impaired: Steady { value: impaired, since_ms },
                         priority: Steady { value: priority, since_ms },
@@ -636,7 +656,10 @@ impl Checker {
                     if node.running.long(&false, slack_ms, now_ms) {
                         against.push("does not run");
                     }
-                    if node.undescribed.long(&true, bounds.slack_ms + SEARCHED_MS, now_ms) {
+                    let search_ms = bounds.slack_ms + SEARCHED_MS;
+                    if node.undescribed.long(&true, search_ms, now_ms)
+                        && !throttled_since(moment.ec2, caller, now_ms.saturating_sub(search_ms))
+                    {
                         against.push("cannot be described");
                     }
                     if node.member.long(&false, slack_ms, now_ms) {
@@ -796,10 +819,10 @@ impl Checker {
         let late = address.late_since_disturbance;
         let raced = u32::from(self.places_are_scarce(moment.ec2));
         let allowed = 2 + raced + u32::from(bounds.failback) + late + if reads_fine { 0 } else { 5 };
-        let unclear = self
-            .nodes
-            .values()
-            .any(|node| node.condition.value == Condition::Unclear || recent(node.condition.since_ms));
+        // What becomes of a node later than the last disturbance is one more.
+        let changes = |of: &Steady<Condition>| recent(of.since_ms) && of.since_ms > self.disturbed_ms;
+        let unclear =
+            self.nodes.values().any(|node| node.condition.value == Condition::Unclear || changes(&node.condition));
         if role != Role::Auto
             && let Some(address) = self.addresses.get_mut(&placed.allocation)
         {
@@ -834,8 +857,13 @@ impl Checker {
         all.map(|(id, _)| id).find(|id| has_room(ec2, id)).cloned()
     }
 
-    /// The moves within the window, of whatever kind, or those that the tag says there were: the brake may be on.
+    /// The moves within the window, of whatever kind, or those that the tag says there were: the brake may be on. It holds an address on a
+    /// node that runs and stays, and on no other.
     fn may_brake(&self, ec2: &Ec2, allocation: &Id, address: &AddressTruth, now_ms: u64) -> bool {
+        let holder = address.association.as_ref().and_then(|at| at.instance.as_ref());
+        if !holder.and_then(|id| self.nodes.get(id)).is_some_and(|node| node.running.value && !node.is_to_be_left()) {
+            return false;
+        }
         let within = |at_ms: u64| now_ms.saturating_sub(at_ms) <= self.bounds.window_ms + self.bounds.slack_ms;
         let placed = ec2.history().iter().filter(|it| it.allocation == *allocation && within(it.at_ms)).count();
         let told = address.state.value.as_deref().map(told_moves_ms).unwrap_or_default();
@@ -854,7 +882,9 @@ impl Checker {
                 (None, _) => true,
                 // Without its tag it is an outsider, unless the address remembers it.
                 (Some(_), Some(Some(node))) if !node.member.value && !remembers(address, holder) => false,
-                (Some(_), Some(Some(node))) => !node.running.value || node.condition.value == Condition::Bad,
+                (Some(_), Some(Some(node))) => {
+                    !node.running.value || node.condition.value == Condition::Bad || node.is_to_be_left()
+                }
                 // Nothing's interface may be an outsider's; another instance is one.
                 (Some(_), _) => false,
             };

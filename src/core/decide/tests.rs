@@ -89,6 +89,28 @@ fn of_two_of_the_same_moment_the_own_one_counts() {
 }
 
 #[test]
+fn a_move_that_a_hand_made_at_the_same_time_is_the_hands() {
+    let mut memory = AddressMemory::default();
+    memory.made(state("i-2", 40_000), None);
+    let by_hand = State { why: "manual".to_owned(), ..state("i-2", 38_000) };
+    let elsewhere = State { holder: "i-3".into(), ..by_hand.clone() };
+    let from_elsewhere = State { from: Some("i-9".into()), ..by_hand.clone() };
+    let long_before = State { since: Time::from_millis(10_000), ..by_hand.clone() };
+    for (tag, why) in [
+        (by_hand, "manual"),
+        (state("i-2", 38_000), "failback"),
+        (elsewhere, "failback"),
+        (from_elsewhere, "failback"),
+        (long_before, "failback"),
+    ] {
+        let mut scene = Scene::new();
+        scene.address().state = Some(tag.clone());
+        let remembered = remembered(scene.address(), Some(&memory));
+        assert_eq!(remembered.map(|state| state.why.as_str()), Some(why), "{tag}");
+    }
+}
+
+#[test]
 fn a_time_to_come_is_no_time_of_a_move() {
     let state = state("i-2", 31_000);
     let shown = Holder::Node("i-1".into());

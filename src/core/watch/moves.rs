@@ -378,6 +378,8 @@ impl Watch {
             address: id.clone(),
             interface: slot.interface,
             private_ip: slot.private_ip,
+            // Whoever was faster keeps it. One on an interface that is attached to nothing has to be taken from it.
+            only_if_unheld: shown == Some(Holder::Nobody),
             dry_run: false,
         };
         self.api_calls += 1;
@@ -461,6 +463,7 @@ impl Watch {
                     address: id.clone(),
                     interface: plan.slot.interface,
                     private_ip: plan.slot.private_ip,
+                    only_if_unheld: false,
                     dry_run: true,
                 };
                 self.api_calls += 1;

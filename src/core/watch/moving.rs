@@ -164,6 +164,10 @@ impl Moving {
                         self.phase = look(true);
                         None
                     }
+                    Failure::Held => {
+                        self.phase = look(true);
+                        None
+                    }
                     _ => Some(error),
                 }
             }
@@ -515,6 +519,25 @@ mod tests {
     fn is_over(moving: &mut Moving, failure: Failure, code: &str) -> bool {
         let error = CloudError { failure, code: code.to_owned(), message: "a message".to_owned() };
         moving.answered(Err(error), 1, Time::from_millis(0)).is_some()
+    }
+
+    #[test]
+    fn an_address_that_somebody_has_taken_by_then_is_looked_at() {
+        let refused = || {
+            let mut moving = moving();
+            (moving.may_have_acted, moving.plan.from) = (false, None);
+            let over = is_over(&mut moving, Failure::Held, "Resource.AlreadyAssociated");
+            assert!(!over && !moving.may_have_acted);
+            moving
+        };
+        let at = Time::from_millis;
+        let third = Holder::Node("i-3".into());
+        let mut elsewhere = refused();
+        assert!(matches!(elsewhere.seen(&third, Some(2), at(100)), Progress::LookAt(_)));
+        assert_eq!(elsewhere.seen(&third, Some(3), at(1_100)), Progress::Elsewhere);
+        assert_eq!(refused().seen(&Holder::Node("i-2".into()), Some(2), at(100)), Progress::Arrived);
+        // An old answer; or it was released again.
+        assert!(matches!(refused().seen(&Holder::Nobody, Some(2), at(100)), Progress::Again(_)));
     }
 
     #[test]

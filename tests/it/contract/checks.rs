@@ -1094,6 +1094,24 @@ fn a_goodbye_is_believed_though_the_nodes_clock_is_two_days_behind() {
     scene.ends(&told, "move holder-leaving to B", "B");
 }
 
+/// Nor is it forgotten by later invocations if the node's clock is set back then, and its agent falls silent.
+#[test]
+fn a_goodbye_on_record_is_believed_though_the_nodes_clock_was_set_back_since() {
+    let mut scene = Scene::pair();
+    scene.stop_and_start_within(500);
+    scene.start_agent(B, 0);
+    scene.pass(6_000);
+    scene.agent(B).status = "leaving";
+    scene.watch(15);
+    scene.agent(B).skew_ms = -172_800_000;
+    scene.pass(6_000);
+    scene.agent(B).alive = false;
+    scene.refuse(A);
+    let told = scene.watch(10);
+    scene.ends(&told, "stay no-candidate", "A");
+    assert_eq!(told.node(B).leaving.as_deref(), Some("agent"));
+}
+
 /// What its agent announced ends when a node is launched anew, though its heartbeats were seen to advance before.
 #[test]
 fn a_goodbye_ends_when_the_node_is_started_anew() {

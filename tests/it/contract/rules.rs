@@ -1495,6 +1495,25 @@ fn rule_8_what_others_moved_just_before_the_decision_is_left_where_it_is() {
     }
 }
 
+/// Rule 8: who finds the address on nobody takes it only if nobody does by then, whatever it thinks of the nodes.
+#[test]
+fn rule_8_an_address_on_nobody_is_left_to_whoever_was_faster() {
+    let mut scene = Scene::seasoned(1, 3);
+    scene.by_hand(0, None);
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 200, max_ms: 200 }));
+    let now_ms = scene.now_ms();
+    let first = scene.scheduled(now_ms);
+    // It reads before the first has moved it, and would move it after that.
+    scene.after(150, |scene| scene.tag_node(B, "priority", "200"));
+    let second = scene.scheduled(now_ms + 150);
+    scene.run();
+    assert_eq!(scene.been(), [None, Some(A)]);
+    let asked =
+        |caller| scene.calls().filter(|(_, call)| call.caller == caller && call.api == Api::AssociateAddress).count();
+    assert_eq!((asked(first), asked(second)), (1, 1), "it is no race");
+    assert!(scene.world.report(second).is_some_and(|report| report.ok));
+}
+
 /// Rule 8: what was moved within the last minute and need not be moved at once waits for up to a second, in each watch for another time. A
 /// failover does not, nor what was moved longer ago.
 #[test]
