@@ -29,6 +29,8 @@ pub const SETTLING: Duration = Duration::from_secs(30);
 pub const LAST_RESORT_AFTER: Duration = Duration::from_secs(5);
 /// How long a move that has waited for the brake, or a failback that has fallen due, waits for its nodes to be read once more.
 pub const READ_AFTER_WAIT: Duration = Duration::from_secs(3);
+/// How often it is looked whether a target has been seen since the address was moved away from it.
+pub const SEEN_SINCE_EVERY: Duration = Duration::from_millis(250);
 /// How long before a move that nothing is urgent about nodes must have been asked for.
 pub const NODES_BEFORE_CHOICE: Duration = Duration::from_secs(12);
 /// How far apart an interface must be seen attached to nothing before its address is free for rescue, and how long one of which EC2 tells
@@ -957,6 +959,18 @@ impl<'a> Asked<'a> {
                 ..self.stay(Why::Healthy, format!("{text}, but not for certain yet."), rated)
             };
         }
+        if let Some(until) = self.unseen_since_left(holder, one.node).filter(|until| self.question.now < *until) {
+            let target = self.label(&one.node.id);
+            let text = format!(
+                "{text}. It came from {target} only now, and {target}, the best candidate, was last looked at before that: it is looked at once more, until {until} at the latest."
+            );
+            return Ruling {
+                pending: true,
+                reading_wanted: Some(until - READ_AFTER_WAIT),
+                again_at: Some(until.min(self.question.now + SEEN_SINCE_EVERY)),
+                ..self.stay(Why::Settling, text, rated)
+            };
+        }
         if let Some(brake) = self.brake() {
             let policy = &self.question.cluster.policy;
             let now = self.question.now;
@@ -993,6 +1007,22 @@ impl<'a> Asked<'a> {
         }
         let text = format!("{text}: it goes to {}, the best candidate.", self.label(&one.node.id));
         self.go(Some(holder), one.node, slot, Why::HolderUnhealthy, text, rated)
+    }
+
+    /// Until when a target waits to be seen once more that the address has left just now: whoever moved it away may know more of it.
+    fn unseen_since_left(&self, holder: &InstanceId, target: &Node) -> Option<Time> {
+        let state = remembered(self.address, self.memory())?;
+        let left = if &state.holder == holder {
+            // A hand, or a failback, leaves what is well.
+            let planned = [Why::Manual, Why::Failback].iter().any(|why| state.why == why.as_str());
+            !planned && state.from.as_ref() == Some(&target.id)
+        } else {
+            state.holder == target.id
+        };
+        let at = self.shown_from(Some(state)).filter(|_| left)?;
+        let probed_from = self.finding(&target.id).and_then(|finding| finding.probed_from);
+        let seen = self.question.nodes_from >= at && probed_from.is_none_or(|from| from >= at);
+        (!seen).then_some(at + READ_AFTER_WAIT)
     }
 
     /// Until when an answer is waited for about the interface that the address sits on, if it still is.

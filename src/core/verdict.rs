@@ -398,6 +398,8 @@ pub struct Finding {
     pub promising: bool,
     /// Whether every configured probe has passed in this invocation.
     pub probes_passed: bool,
+    /// When the probes that were judged last were started, the oldest of these; `None`: none was.
+    pub probed_from: Option<Time>,
     /// Whether a streak contrary to the verdict is running.
     pub wavering: bool,
     /// Whether a status check is impaired.
@@ -468,6 +470,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
     let mut promising = true;
     let mut wavering = false;
     let mut probes_passed = true;
+    let mut probed_from: Option<Time> = None;
     // One check that has failed for good is enough: the others cannot mend the verdict.
     let mut decisive = false;
     let mut unread = !case.status_read;
@@ -486,6 +489,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
                     item.text.clone_from(why);
                 }
                 probes_passed &= probing.passed;
+                probed_from = probed_from.into_iter().chain(probing.judged_start).min();
                 let done = probing.settled(case.policy);
                 settled &= done;
                 promising &= done || probing.promising(case.policy, now);
@@ -565,6 +569,7 @@ pub fn judge(node: &Node, case: Case<'_>, now: Time) -> Finding {
         settled: (settled && !unread) || (decisive && failed) || gone.is_some(),
         promising: promising && node.state == Some(InstanceState::Running) && gone.is_none() && !failed,
         probes_passed,
+        probed_from,
         wavering,
         impaired: !impaired.is_empty(),
         by_reading: verdict == Verdict::Unhealthy && !down,

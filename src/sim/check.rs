@@ -289,6 +289,15 @@ impl NodeTruth {
     }
 }
 
+/// When a caller's last reading of addresses before this call of its reached EC2, if it was not too old to move by.
+fn last_read_ms(ec2: &Ec2, caller: u32, sent_ms: u64) -> Option<u64> {
+    let recent = |call: &&Call| call.at_ms + READ_BEFORE_MOVE_MS >= sent_ms;
+    let reads = |call: &&Call| {
+        call.caller == caller && call.api == Api::DescribeAddresses && call.code.is_none() && call.at_ms <= sent_ms
+    };
+    ec2.calls().iter().rev().take_while(recent).find(reads).map(|call| call.at_ms)
+}
+
 /// Whether EC2 had too many calls to tell a caller of instances, at some time since then.
 fn throttled_since(ec2: &Ec2, caller: u32, since_ms: u64) -> bool {
     let throttled = |call: &Call| {
@@ -565,9 +574,10 @@ impl Checker {
         self.moves += 1;
         // What was on its way before, or has its effect after its caller gave up on it, is nobody's decision of now.
         let late = sent_ms <= self.disturbed_ms || now_ms > sent_ms + moment.ec2.settings.timeout_ms;
-        // EC2 moves whatever it is told to: who sent its call before the last move took effect cannot have known of that,
-        // nor of an order that was carried out moments ago who moves it to that very node.
-        let unseen = sent_ms < address.came_ms;
+        // EC2 moves whatever it is told to: who sent its call before the last move took effect, or has read the address before that and
+        // not since, cannot have known of it, nor of an order that was carried out moments ago who moves it to that very node.
+        let unseen = sent_ms < address.came_ms
+            || last_read_ms(moment.ec2, caller, sent_ms).is_some_and(|read_ms| read_ms < address.came_ms);
         let blind = !late
             && matches!(address.cause, Cause::Call { caller: before, .. } if before != caller)
             && (unseen || ordered_off)

@@ -211,6 +211,7 @@ fn finding() -> impl Strategy<Value = Finding> {
             settled,
             promising,
             probes_passed,
+            probed_from: None,
             wavering,
             impaired,
             by_reading: impaired && verdict == Verdict::Unhealthy,

@@ -215,6 +215,7 @@ impl Scene {
                 settled: true,
                 promising: false,
                 probes_passed: true,
+                probed_from: None,
                 wavering: false,
                 impaired: false,
                 by_reading: false,
@@ -418,6 +419,45 @@ fn an_old_answer_is_waited_out_where_it_would_go_back() {
 }
 
 /// The holder fails, and the brake is on: three moves in ten minutes.
+fn came_from_the_best_candidate(why: &str) -> Scene {
+    let mut scene = Scene::new();
+    scene.fails("i-1");
+    scene.came(ago(2), why, &[]);
+    scene
+}
+
+#[test]
+fn what_has_just_left_a_node_goes_back_when_that_has_been_seen_since() {
+    let back = (Some("i-2".to_owned()), Why::HolderUnhealthy);
+    // Times of moves are whole seconds, so that the move was over a second ago at the latest.
+    for (seen_ago, probed_ago, waits) in
+        [(1, None, false), (2, None, true), (1, Some(1), false), (1, Some(2), true), (2, Some(1), true)]
+    {
+        let mut scene = came_from_the_best_candidate("last-resort");
+        scene.nodes_from = ago(seen_ago);
+        scene.finding("i-2").probed_from = probed_ago.map(ago);
+        let expected = if waits { (None, Why::Settling) } else { back.clone() };
+        assert_eq!(scene.verdict(), expected, "{seen_ago} {probed_ago:?}");
+        if waits {
+            assert_eq!(scene.waits(), Some((Why::Settling, Some(ago(0) + SEEN_SINCE_EVERY), Some(ago(1)))));
+        }
+    }
+    // Whoever left it did so for no fault of it, or a while ago.
+    for (came, why) in [(2, "manual"), (2, "failback"), (4, "last-resort")] {
+        let mut scene = came_from_the_best_candidate(why);
+        scene.came(ago(came), why, &[]);
+        scene.nodes_from = ago(10);
+        assert_eq!(scene.verdict(), back, "{why} {came} s ago");
+    }
+    // It went to another, or from another; and nobody has put it on record yet.
+    let mut scene = came_from_the_best_candidate("last-resort");
+    scene.nodes_from = ago(10);
+    scene.address().state.as_mut().unwrap().from = Some("i-3".into());
+    assert_eq!(scene.verdict(), back);
+    scene.address().state.as_mut().unwrap().holder = "i-2".into();
+    assert_eq!(scene.verdict(), (None, Why::Settling));
+}
+
 fn braked() -> Scene {
     let mut scene = Scene::new();
     scene.fails("i-1");

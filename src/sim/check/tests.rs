@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::embedded::Rule;
 use crate::embedded::ec2::{InstanceSpec, Place, Plan, Request, tags};
 
 /// When the judge begins: everything that was built before is old.
@@ -14,6 +15,7 @@ const ONE: u32 = 1;
 const OTHER: u32 = 2;
 const COMMAND: u32 = 3;
 const FORCE: u32 = 4;
+const THIRD: u32 = 5;
 
 const BOUNDS: Bounds = Bounds {
     interval_ms: 1_000,
@@ -131,6 +133,11 @@ impl Court {
         self.takes_effect(&call);
     }
 
+    /// A caller reads the addresses.
+    fn reads(&mut self, caller: u32) {
+        self.ec2.call(caller, &Request::DescribeAddresses, self.now_ms).unwrap();
+    }
+
     /// Such a call is on its way.
     fn sends(&mut self, caller: u32, to: &Id) -> (Plan, Request) {
         let nic = self.ec2.interfaces_of(to).next().unwrap().clone();
@@ -176,6 +183,15 @@ impl Court {
         let address = self.address.clone();
         self.by_hand(&address, Place::Nowhere);
         self.pass(LONG_MS);
+    }
+
+    /// As often as the brake allows, by hand, and back to `a`.
+    fn was_moved_to_and_fro(&mut self) {
+        let (address, a, b) = (self.address.clone(), self.a.clone(), self.b.clone());
+        self.by_hand(&address, Place::Instance(&b));
+        self.pass(1_000);
+        self.by_hand(&address, Place::Instance(&a));
+        self.pass(1_000);
     }
 
     fn is_handed_to_the_outsider(&mut self) {
@@ -512,6 +528,48 @@ const CASES: &[(&str, Deed, Deed)] = &[
         },
     ),
     (
+        // Who has read the address before another moved it need not know of that; once, and for a second.
+        "too many moves",
+        |it| {
+            it.a_is_bad();
+            it.moves(ONE, &it.b.clone());
+            it.reads(THIRD);
+            it.wait(1);
+            it.moves(OTHER, &it.c.clone());
+            it.wait(500);
+            it.moves(THIRD, &it.b.clone());
+        },
+        |it| {
+            it.a_is_bad();
+            it.moves(ONE, &it.b.clone());
+            it.reads(THIRD);
+            it.wait(1);
+            it.moves(OTHER, &it.c.clone());
+            it.wait(1);
+            it.reads(THIRD);
+            it.wait(500);
+            it.moves(THIRD, &it.b.clone());
+        },
+    ),
+    (
+        // The fault itself excuses nothing; what comes of it later is another.
+        "too many moves",
+        |it| {
+            it.judge.disturbed(it.now_ms);
+            it.wait(1);
+            it.condition(&it.a.clone(), Condition::Bad);
+            it.look();
+            two_watches_move_thrice(it);
+        },
+        |it| {
+            it.condition(&it.a.clone(), Condition::Bad);
+            it.look();
+            it.judge.disturbed(it.now_ms);
+            it.wait(1);
+            two_watches_move_thrice(it);
+        },
+    ),
+    (
         "left unrescued",
         |it| {
             it.watched_since_ms = Some(BEGIN_MS);
@@ -522,6 +580,54 @@ const CASES: &[(&str, Deed, Deed)] = &[
             it.watched_since_ms = Some(BEGIN_MS);
             it.condition(&it.a.clone(), Condition::Bad);
             it.pass(TO_MOVE_MS + BOUNDS.found_out_ms() + 1);
+        },
+    ),
+    (
+        // A mode that cannot be read makes it no candidate, and moves nothing.
+        "left unrescued",
+        |it| {
+            it.watched_since_ms = Some(BEGIN_MS);
+            it.tag(&it.a.clone(), "eipwatch:mode", "maintenance");
+            it.pass(LONG_MS);
+        },
+        |it| {
+            it.watched_since_ms = Some(BEGIN_MS);
+            it.tag(&it.a.clone(), "eipwatch:mode", "drain");
+            it.pass(LONG_MS);
+        },
+    ),
+    (
+        // What was announced is over once it is started anew.
+        "left unrescued",
+        |it| {
+            it.tag(&it.a.clone(), "eipwatch:health", "verdict=healthy since=T leaving=spot until=T");
+            it.pass(1);
+            assert!(it.ec2.stop_instance(&it.a, it.now_ms));
+            it.wait(LONG_MS);
+            assert!(it.ec2.start_instance(&it.a, it.now_ms));
+            it.wait(LONG_MS);
+            it.watched_since_ms = Some(it.now_ms);
+            it.pass(LONG_MS);
+        },
+        |it| {
+            it.tag(&it.a.clone(), "eipwatch:health", "verdict=healthy since=T leaving=spot until=T");
+            it.watched_since_ms = Some(it.now_ms);
+            it.pass(LONG_MS);
+        },
+    ),
+    (
+        // The brake holds what is on a node that runs, and nothing else.
+        "left unrescued",
+        |it| {
+            it.was_moved_to_and_fro();
+            it.watched_since_ms = Some(it.now_ms);
+            it.condition(&it.a.clone(), Condition::Bad);
+            it.pass(LONG_MS);
+        },
+        |it| {
+            it.was_moved_to_and_fro();
+            it.watched_since_ms = Some(it.now_ms);
+            it.is_nowhere();
         },
     ),
     (
@@ -670,6 +776,12 @@ fn two_race(it: &mut Court) {
     it.moves(OTHER, &it.c.clone());
 }
 
+fn two_watches_move_thrice(it: &mut Court) {
+    it.moves(ONE, &it.b.clone());
+    it.moves(OTHER, &it.c.clone());
+    it.moves(ONE, &it.b.clone());
+}
+
 /// So many moves of two in turn, each sent before the last took effect.
 fn overlapping(it: &mut Court, moves: usize) {
     it.a_is_bad();
@@ -725,6 +837,25 @@ fn whatever_speaks_against_a_target_is_told() {
         let told = court.judge.violations.iter().any(|it| it.rule == "to no candidate" && it.text.contains(text));
         assert!(told, "{text}: {:?}", court.judge.violations);
     }
+}
+
+/// A search for the nodes that EC2 can describe, cut short, tells of none of them.
+#[test]
+fn who_is_throttled_need_not_know_what_cannot_be_described() {
+    let objects = |throttled_ms_ago: Option<u64>, caller: u32| {
+        let mut court = Court::new(BOUNDS);
+        court.view(&court.b.clone()).undescribed = true;
+        court.a_is_bad();
+        if let Some(ms) = throttled_ms_ago {
+            court.ec2.faults_mut().push(Rule::error("RequestLimitExceeded").on(Api::DescribeInstances));
+            assert!(court.ec2.call(caller, &Request::DescribeInstances(Filter::All), court.now_ms).is_err());
+            court.wait(ms);
+        }
+        court.moves(ONE, &court.b.clone());
+        court.judge.violations.iter().any(|it| it.rule == "to no candidate" && it.text.contains("cannot be described"))
+    };
+    assert!(objects(None, ONE) && objects(Some(100), OTHER) && objects(Some(BOUNDS.slack_ms + SEARCHED_MS + 1), ONE));
+    assert!(!objects(Some(100), ONE));
 }
 
 /// What one caller is shown, and what it asks for so long after.

@@ -1495,6 +1495,24 @@ fn rule_8_what_others_moved_just_before_the_decision_is_left_where_it_is() {
     }
 }
 
+/// Rule 8: what another has just moved away from a node does not go back to it before that node has been read once more.
+#[test]
+fn rule_8_what_has_just_left_a_node_does_not_go_back_unseen() {
+    let mut scene = Scene::pair();
+    // It is probed too seldom to tell in time that the holder has stopped.
+    scene.tag_address(0, "policy", "interval=30s");
+    scene.refuse(B);
+    scene.world.settings.watch = std::time::Duration::from_secs(25);
+    let now_ms = scene.now_ms();
+    let first = scene.scheduled(now_ms);
+    scene.after(7_000, |scene| scene.stop_node(A));
+    scene.scheduled(now_ms + 7_100);
+    scene.run();
+    assert_eq!(scene.been(), [Some(B)]);
+    let asked = scene.calls().any(|(_, call)| call.caller == first && call.api == Api::AssociateAddress);
+    assert!(!asked, "the first would have moved it back");
+}
+
 /// Rule 8: who finds the address on nobody takes it only if nobody does by then, whatever it thinks of the nodes.
 #[test]
 fn rule_8_an_address_on_nobody_is_left_to_whoever_was_faster() {

@@ -285,7 +285,7 @@ fn events_come_late_or_of_an_earlier_life() {
         whys: &["holder-gone", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 1_655);
+    explore(setup, 1_660);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
         whys: &["failback"],
         ..PAIR
     };
-    explore(setup, 3_287);
+    explore(setup, 3_288);
 }
 
 #[test]
@@ -354,5 +354,5 @@ fn answers_come_in_any_order() {
         whys: &["holder-unhealthy", "no-candidate"],
         ..PAIR
     };
-    explore(setup, 1_463);
+    explore(setup, 1_462);
 }
