@@ -261,8 +261,9 @@ fn a_failing_ec2_is_survived_and_never_asked_faster() {
     let attempts = home.attempts();
     assert!((2..=6).contains(&attempts.len()), "{} attempts in 8 s", attempts.len());
     for pair in attempts.windows(2) {
-        let gap = pair[1].0 - pair[0].0;
-        assert!(gap > Duration::from_millis(950), "{gap:?}");
+        // By the agent's own clock: when they arrive says how busy this machine is, too.
+        let gap_ms = seq(&pair[1].1) - seq(&pair[0].1);
+        assert!(gap_ms > 950, "{gap_ms} ms");
     }
     assert_eq!(agent.log().matches("could not be written").count(), 1, "{}", agent.log());
     assert!(agent.is_running());
