@@ -218,9 +218,8 @@ pub struct AddressMemory {
 impl AddressMemory {
     /// Takes what was made or adopted just now for the newest, newer than what the tag shows.
     pub fn made(&mut self, state: State, shown: Option<&State>) {
-        let second = state.since.whole_second();
         self.earlier.extend(self.state.take().into_iter().chain(shown.cloned()));
-        self.earlier.retain(|earlier| earlier.since.whole_second() >= second);
+        self.earlier.retain(|earlier| state.since.since(earlier.since) <= SETTLING);
         self.state = Some(state);
     }
 
@@ -333,16 +332,19 @@ pub fn remembered<'a>(address: &'a ClusterAddress, memory: Option<&'a AddressMem
     match (own, &address.state) {
         (Some((own, memory)), Some(tag)) => {
             let same_second = tag.since == own.since.whole_second();
-            // Where a hand has moved it there at the same time, the move is the hand's: no failback undoes it.
-            let by_hand = tag.why == Why::Manual.as_str() && own.why != tag.why;
-            let raced =
-                by_hand && tag.holder == own.holder && tag.from == own.from && own.since.since(tag.since) < SETTLING;
-            let newer = tag.since > own.since || same_second && tag.holder != own.holder || raced;
+            let newer = tag.since > own.since || same_second && tag.holder != own.holder || is_by_hand(tag, own);
             Some(if newer && !memory.is_earlier(tag) { tag } else { own })
         }
         (Some((own, _)), None) => Some(own),
         (None, tag) => tag.as_ref(),
     }
+}
+
+/// Whether a hand has moved it to the same node at the same time, by this record: then the move is the hand's, and no failback undoes it.
+pub fn is_by_hand(record: &State, own: &State) -> bool {
+    let by_hand = record.why == Why::Manual.as_str() && own.why != record.why;
+    let same = (&record.holder, &record.from) == (&own.holder, &own.from);
+    by_hand && same && own.since.since(record.since) < SETTLING
 }
 
 /// Whether a read that shows `shown` is older than the last move.
@@ -1019,9 +1021,13 @@ impl<'a> Asked<'a> {
         } else {
             state.holder == target.id
         };
-        let at = self.shown_from(Some(state)).filter(|_| left)?;
+        // What is far in the future was not written by us.
+        let soon = self.question.now + Duration::from_secs(1);
+        let at = self.shown_from(Some(state)).filter(|at| left && *at <= soon)?;
+        // Whose next probe would come too late is not waited for.
         let probed_from = self.finding(&target.id).and_then(|finding| finding.probed_from);
-        let seen = self.question.nodes_from >= at && probed_from.is_none_or(|from| from >= at);
+        let probed_from = probed_from.filter(|_| self.question.cluster.policy.interval < READ_AFTER_WAIT);
+        let seen = self.question.readable_from >= at && probed_from.is_none_or(|from| from >= at);
         (!seen).then_some(at + READ_AFTER_WAIT)
     }
 

@@ -726,10 +726,8 @@ pub fn leaving(
     let this_life = |at: Time| node.in_this_life(at);
     let after_undrain = |at: Time| undrained.is_none_or(|undrain| at > undrain.at);
     let remembered = node.health.as_ref().and_then(|health| health.notice());
-    let remembers_agent = || {
-        let told = node.health.as_ref().and_then(|health| health.leaving.as_ref());
-        told.is_some_and(|told| told.kind == AGENT && this_life(told.noticed))
-    };
+    let told = node.health.as_ref().and_then(|health| health.leaving.as_ref());
+    let told_by_agent = told.filter(|told| told.kind == AGENT && this_life(told.noticed));
     // One that counts no more, delivered late, hides no other.
     let mut notices = notice.into_iter().chain(remembered);
     if let Some(notice) = notices.find(|notice| this_life(notice.noticed) && after_undrain(notice.noticed)) {
@@ -737,10 +735,13 @@ pub fn leaving(
     }
     if let Some(beat) = &node.heartbeat
         && beat.status == BeatStatus::Leaving
-        && (beating || this_life(beat.at) || remembers_agent())
+        && (beating || this_life(beat.at) || told_by_agent.is_some())
         && undrained.and_then(|undrain| undrain.seq) != Some(beat.seq)
     {
-        return Some(Leaving { kind: AGENT.to_owned(), until: None, noticed: beat.at });
+        // By a time that tells those who read it later of which life it is.
+        let in_this_life = Some(beat.at).filter(|at| this_life(*at)).or(told_by_agent.map(|told| told.noticed));
+        let noticed = in_this_life.or(node.launched.map(Time::whole_second)).unwrap_or(beat.at);
+        return Some(Leaving { kind: AGENT.to_owned(), until: None, noticed });
     }
     let scheduled = node.status.as_ref()?.scheduled.iter().find(|event| {
         let over = event.description.starts_with("[Completed]") || event.description.starts_with("[Canceled]");

@@ -169,12 +169,21 @@ impl Tape {
     }
 
     fn call(&mut self, now: Time, act: &Act) -> (Time, Result<(), CloudError>) {
-        match self.calls.iter().position(|(of, ..)| of == act).and_then(|at| self.calls.remove(at)) {
+        match self.calls.iter().position(|(of, ..)| is_same(of, act)).and_then(|at| self.calls.remove(at)) {
             Some((_, took, Some(error))) => (now + took, Err(error)),
             Some((_, took, None)) => (now + took, Ok(())),
             None => (now, Ok(())),
         }
     }
+}
+
+/// Whether two calls are the same, also where a log from before 2026-11-28 does not say that an address is only taken from nobody.
+fn is_same(of: &Act, act: &Act) -> bool {
+    let mut of = of.clone();
+    if let (Act::Associate { only_if_unheld: logged, .. }, Act::Associate { only_if_unheld, .. }) = (&mut of, act) {
+        *logged |= *only_if_unheld;
+    }
+    of == *act
 }
 
 /// Runs a watch anew on what its log recorded.
@@ -227,4 +236,25 @@ pub fn again(log: &[Record]) -> Result<Vec<Record>, Odd> {
         }
     }
     Err(Odd::NoEnd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_of_before_does_not_say_what_is_taken_from_nobody() {
+        let associate = |only_if_unheld| Act::Associate {
+            address: "eipalloc-1".into(),
+            interface: "eni-1".into(),
+            private_ip: std::net::Ipv4Addr::LOCALHOST,
+            only_if_unheld,
+            dry_run: false,
+        };
+        assert!(is_same(&associate(false), &associate(true)) && is_same(&associate(true), &associate(true)));
+        assert!(!is_same(&associate(true), &associate(false)));
+        let mut written = serde_json::to_value(associate(true)).unwrap();
+        written["associate"].as_object_mut().unwrap().remove("only_if_unheld");
+        assert_eq!(serde_json::from_value::<Act>(written).unwrap(), associate(false));
+    }
 }

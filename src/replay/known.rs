@@ -9,8 +9,8 @@ use super::read::{Entry, Log};
 use crate::core::decide::SETTLING;
 use crate::core::log::Record;
 use crate::core::model::{
-    Act, Address, Alarm, AllocationId, Association, CloudError, Instance, InstanceId, InstanceStatus, InterfaceId,
-    Look, LooseInterface, Seen, Tags,
+    Act, Address, Alarm, AllocationId, Association, CloudError, Failure, Instance, InstanceId, InstanceStatus,
+    InterfaceId, Look, LooseInterface, Seen, Tags,
 };
 use crate::core::tags::{DEFAULT_PREFIX, Keys};
 use crate::core::time::Time;
@@ -322,8 +322,13 @@ impl Known {
     /// How a call would have gone, and how long it would have taken: as the nearest of its kind in the log, if one is near.
     pub fn call(&self, act: &Act, at: Time) -> (Duration, Option<CloudError>) {
         let alike = |call: &&Called| match (&call.act, act) {
-            (Act::Associate { address, dry_run, .. }, Act::Associate { address: of, dry_run: dry, .. }) => {
-                address == of && dry_run == dry
+            (
+                Act::Associate { address, dry_run, .. },
+                Act::Associate { address: of, dry_run: dry, only_if_unheld, .. },
+            ) => {
+                let held = call.error.as_ref().is_some_and(|error| error.failure == Failure::Held);
+                // That somebody holds it refuses those only who take it from nobody.
+                address == of && dry_run == dry && (!held || *only_if_unheld)
             }
             (Act::Tag { key, .. }, Act::Tag { key: of, .. }) => key == of,
             _ => false,

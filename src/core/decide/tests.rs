@@ -108,6 +108,13 @@ fn a_move_that_a_hand_made_at_the_same_time_is_the_hands() {
         let remembered = remembered(scene.address(), Some(&memory));
         assert_eq!(remembered.map(|state| state.why.as_str()), Some(why), "{tag}");
     }
+    // One that was known before is none of the same time.
+    let mut knew = AddressMemory::default();
+    let by_hand = State { why: "manual".to_owned(), ..state("i-2", 38_000) };
+    knew.made(state("i-2", 40_000), Some(&by_hand));
+    let mut scene = Scene::new();
+    scene.address().state = Some(by_hand);
+    assert_eq!(remembered(scene.address(), Some(&knew)).map(|state| state.why.as_str()), Some("failback"));
 }
 
 #[test]
@@ -434,7 +441,7 @@ fn what_has_just_left_a_node_goes_back_when_that_has_been_seen_since() {
         [(1, None, false), (2, None, true), (1, Some(1), false), (1, Some(2), true), (2, Some(1), true)]
     {
         let mut scene = came_from_the_best_candidate("last-resort");
-        scene.nodes_from = ago(seen_ago);
+        scene.readable_from = ago(seen_ago);
         scene.finding("i-2").probed_from = probed_ago.map(ago);
         let expected = if waits { (None, Why::Settling) } else { back.clone() };
         assert_eq!(scene.verdict(), expected, "{seen_ago} {probed_ago:?}");
@@ -442,16 +449,25 @@ fn what_has_just_left_a_node_goes_back_when_that_has_been_seen_since() {
             assert_eq!(scene.waits(), Some((Why::Settling, Some(ago(0) + SEEN_SINCE_EVERY), Some(ago(1)))));
         }
     }
+    // Its next probe would come too late.
+    let mut scene = came_from_the_best_candidate("last-resort");
+    scene.finding("i-2").probed_from = Some(ago(10));
+    scene.cluster.policy.interval = READ_AFTER_WAIT;
+    assert_eq!(scene.verdict(), back);
+    // What is far in the future was not written by us.
+    scene.readable_from = ago(10);
+    scene.came(ago(0) + Duration::from_secs(5), "last-resort", &[]);
+    assert_eq!(scene.verdict(), back);
     // Whoever left it did so for no fault of it, or a while ago.
     for (came, why) in [(2, "manual"), (2, "failback"), (4, "last-resort")] {
         let mut scene = came_from_the_best_candidate(why);
         scene.came(ago(came), why, &[]);
-        scene.nodes_from = ago(10);
+        scene.readable_from = ago(10);
         assert_eq!(scene.verdict(), back, "{why} {came} s ago");
     }
     // It went to another, or from another; and nobody has put it on record yet.
     let mut scene = came_from_the_best_candidate("last-resort");
-    scene.nodes_from = ago(10);
+    scene.readable_from = ago(10);
     scene.address().state.as_mut().unwrap().from = Some("i-3".into());
     assert_eq!(scene.verdict(), back);
     scene.address().state.as_mut().unwrap().holder = "i-2".into();

@@ -15,7 +15,8 @@ use super::cluster::{self, Watched};
 use super::command::Command;
 use super::looks::{self, backoff};
 use super::moving::{
-    MAX_TRIES, MAX_TURN, Moving, NODES_BEFORE_MOVE, Phase, Progress, RACED_FOR, READ_BEFORE_DECISION, READ_BEFORE_MOVE,
+    MAX_HELD, MAX_TRIES, MAX_TURN, Moving, NODES_BEFORE_MOVE, Phase, Progress, RACED_FOR, READ_BEFORE_DECISION,
+    READ_BEFORE_MOVE,
 };
 use super::tagging::{Purpose, TagWrite};
 use super::{Doing, Effect, Watch};
@@ -367,6 +368,8 @@ impl Watch {
             Moving { held_before, last_recorded, ..Moving::new(plan, now, detect) }
         });
         (moving.plan.slot, moving.plan.why) = (slot.clone(), why);
+        // Whoever was faster keeps it. One on an interface that is attached to nothing has to be taken from it.
+        let only_if_unheld = shown == Some(Holder::Nobody) && moving.held < MAX_HELD;
         moving.sent(act_id);
         watched.at_rest = false;
         // Also where nobody holds it any more: a reading from before may show it there again.
@@ -378,8 +381,7 @@ impl Watch {
             address: id.clone(),
             interface: slot.interface,
             private_ip: slot.private_ip,
-            // Whoever was faster keeps it. One on an interface that is attached to nothing has to be taken from it.
-            only_if_unheld: shown == Some(Holder::Nobody),
+            only_if_unheld,
             dry_run: false,
         };
         self.api_calls += 1;

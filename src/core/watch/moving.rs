@@ -38,6 +38,8 @@ pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
 pub const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
 /// How often a move is sent though EC2 says each time that it does not know the address, or the credentials.
 pub const MAX_UNKNOWN: u32 = 5;
+/// How often EC2 may refuse, as held, an address that it shows on nobody, before it is moved whoever holds it.
+pub const MAX_HELD: u32 = 3;
 /// How often a move to one node is sent before its address is judged afresh.
 pub const MAX_TRIES: u32 = 100;
 
@@ -73,6 +75,8 @@ pub struct Moving {
     pub tries: u32,
     /// How often EC2 has said that it does not know the address, or the credentials.
     pub unknown: u32,
+    /// How often EC2 has refused it as held.
+    pub held: u32,
     pub error: Option<String>,
     /// Whether a call may have had its effect: it was not turned down.
     pub may_have_acted: bool,
@@ -107,6 +111,7 @@ impl Moving {
             detect,
             tries: 0,
             unknown: 0,
+            held: 0,
             error: None,
             may_have_acted: false,
             phase: Phase::Waiting { not_before: now },
@@ -165,6 +170,7 @@ impl Moving {
                         None
                     }
                     Failure::Held => {
+                        self.held = self.held.saturating_add(1);
                         self.phase = look(true);
                         None
                     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::core::decide::{EXTERNAL, SETTLING, remembered};
+use crate::core::decide::{EXTERNAL, SETTLING, is_by_hand, remembered};
 use crate::core::model::{Act, AllocationId, CloudError, ClusterName, InstanceId};
 use crate::core::snapshot::{self, Facts};
 use crate::core::tags::{Health, State};
@@ -84,7 +84,7 @@ fn overtakes(newest: &State, state: &State) -> bool {
     let later = newest.since > state.since || newest.since == state.since && newest.holder != state.holder;
     // Who saw it before it was on record took it for a move by others.
     let same = newest.why == EXTERNAL && (&newest.holder, &newest.from) == (&state.holder, &state.from);
-    later && !(same && newest.since.since(state.since) < SETTLING)
+    later && !(same && newest.since.since(state.since) < SETTLING) || is_by_hand(newest, state)
 }
 
 /// The newest that is known of an address, by memory or tag, as a tag would say it.
@@ -306,6 +306,7 @@ mod tests {
         let at = |s: u64| Time::from_millis(s * 1_000);
         let others = |since| State { holder: "i-3".into(), since: at(since), ..state() };
         let external = |since| State { why: EXTERNAL.to_owned(), since: at(since), ..state() };
+        let by_hand = |since| State { why: "manual".to_owned(), since: at(since), ..state() };
         for (newest, gives_way) in [
             (state(), false),
             (others(99), false),
@@ -317,6 +318,11 @@ mod tests {
             (external(130), true),
             (State { holder: "i-3".into(), ..external(101) }, true),
             (State { since: at(101), ..state() }, true),
+            // What a hand moved there at the same time is the hand's.
+            (by_hand(99), true),
+            (by_hand(71), true),
+            (by_hand(70), false),
+            (State { holder: "i-3".into(), ..by_hand(99) }, false),
         ] {
             let taken_out = write().outdated(&Facts::default(), |_, _| Some(newest.clone()));
             assert_eq!(taken_out.is_some(), gives_way, "{newest}");

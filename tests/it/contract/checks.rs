@@ -1106,6 +1106,10 @@ fn a_goodbye_on_record_is_believed_though_the_nodes_clock_was_set_back_since() {
     scene.agent(B).skew_ms = -172_800_000;
     scene.pass(6_000);
     scene.agent(B).alive = false;
+    // What is on record is written anew meanwhile.
+    scene.refuse(B);
+    scene.watch(10);
+    scene.serve(B);
     scene.refuse(A);
     let told = scene.watch(10);
     scene.ends(&told, "stay no-candidate", "A");

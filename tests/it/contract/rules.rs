@@ -1,6 +1,6 @@
 //! The thirteen rules that must always be true, each by the cases in which it would be broken most easily.
 
-use eipwatch::embedded::ec2::{AlarmState, Api, Attachment, Cause, Check, CheckKind, InstanceSpec, State};
+use eipwatch::embedded::ec2::{AlarmState, Api, Attachment, Cause, Check, CheckKind, InstanceSpec, Request, State};
 use eipwatch::embedded::faults::{Fault, Rule, Shown};
 use eipwatch::sim::world::{Behaviour, SERVES, START_MS, state_event};
 use serde_json::json;
@@ -1493,6 +1493,26 @@ fn rule_8_what_others_moved_just_before_the_decision_is_left_where_it_is() {
     for before_ms in [10, 100, 200, 300, 400] {
         assert_eq!(failover(Some(decided_ms - before_ms)).1, [Some(C)], "{before_ms} ms before");
     }
+}
+
+/// Rule 4: an address that EC2 shows on nobody, and refuses as held by somebody, is moved in the end, whoever holds it.
+#[test]
+fn rule_4_what_is_refused_as_held_and_shown_on_nobody_is_rescued_all_the_same() {
+    let mut scene = Scene::seasoned(1, 2);
+    scene.by_hand(0, None);
+    let epoch_ms = scene.epoch_ms();
+    let held = Rule::error("Resource.AlreadyAssociated").on(Api::AssociateAddress);
+    scene.ec2.faults_mut().push(held.between(epoch_ms, epoch_ms + 10_000));
+    scene.watch(20);
+    assert_eq!(scene.been(), [None, Some(A)]);
+    let asked: Vec<bool> = scene
+        .calls()
+        .filter_map(|(_, call)| match call.change.as_deref() {
+            Some(Request::AssociateAddress { allow_reassociation, .. }) => Some(*allow_reassociation),
+            _ => None,
+        })
+        .collect();
+    assert!(asked.len() > 3 && asked.iter().enumerate().all(|(at, allowed)| *allowed == (at >= 3)), "{asked:?}");
 }
 
 /// Rule 8: what another has just moved away from a node does not go back to it before that node has been read once more.
