@@ -192,8 +192,8 @@ pub struct Decision {
 pub struct AddressMemory {
     /// The state as this invocation last made or adopted it; newer than the tag's until the tag is written.
     pub state: Option<State>,
-    /// Those of the same second or, edited by somebody, of a later one that were known when that was made: times in tags are whole
-    /// seconds, and any other of its second is newer.
+    /// Those known when that was made that are at most [`SETTLING`] older, or later: a tag that shows one of them is no news. Times in tags
+    /// are whole seconds, and any other of its second is newer.
     pub earlier: Vec<State>,
     /// The node that held it when this invocation first saw it, where no state said so.
     pub first_holder: Option<InstanceId>,
@@ -326,7 +326,7 @@ pub struct Ruling {
     pub candidates: Vec<InstanceId>,
 }
 
-/// What is remembered of an address: this invocation's memory or the tag, whichever is newer.
+/// What is remembered of an address: this invocation's memory or the tag, whichever is newer; but a hand's of the same time.
 pub fn remembered<'a>(address: &'a ClusterAddress, memory: Option<&'a AddressMemory>) -> Option<&'a State> {
     let own = memory.and_then(|memory| Some((memory.state.as_ref()?, memory)));
     match (own, &address.state) {
@@ -961,14 +961,16 @@ impl<'a> Asked<'a> {
                 ..self.stay(Why::Healthy, format!("{text}, but not for certain yet."), rated)
             };
         }
-        if let Some(until) = self.unseen_since_left(holder, one.node).filter(|until| self.question.now < *until) {
+        if let Some(left) = self.unseen_since_left(holder, one.node) {
+            let until = left + READ_AFTER_WAIT;
             let target = self.label(&one.node.id);
             let text = format!(
-                "{text}. It came from {target} only now, and {target}, the best candidate, was last looked at before that: it is looked at once more, until {until} at the latest."
+                "{text}. {} came from {target} only now, and {target}, the best candidate, was last looked at before that: it is looked at once more, until {until} at the latest, and then it is decided.",
+                self.address.public_ip
             );
             return Ruling {
                 pending: true,
-                reading_wanted: Some(until - READ_AFTER_WAIT),
+                reading_wanted: Some(left),
                 again_at: Some(until.min(self.question.now + SEEN_SINCE_EVERY)),
                 ..self.stay(Why::Settling, text, rated)
             };
@@ -1011,24 +1013,24 @@ impl<'a> Asked<'a> {
         self.go(Some(holder), one.node, slot, Why::HolderUnhealthy, text, rated)
     }
 
-    /// Until when a target waits to be seen once more that the address has left just now: whoever moved it away may know more of it.
+    /// When the address has left a target that has not been seen since, if that was just now: whoever moved it away may know more of it.
     fn unseen_since_left(&self, holder: &InstanceId, target: &Node) -> Option<Time> {
+        let now = self.question.now;
         let state = remembered(self.address, self.memory())?;
         let left = if &state.holder == holder {
             // A hand, or a failback, leaves what is well.
-            let planned = [Why::Manual, Why::Failback].iter().any(|why| state.why == why.as_str());
-            !planned && state.from.as_ref() == Some(&target.id)
+            let left_well = [Why::Manual, Why::Failback].iter().any(|why| state.why == why.as_str());
+            !left_well && state.from.as_ref() == Some(&target.id)
         } else {
             state.holder == target.id
         };
-        // What is far in the future was not written by us.
-        let soon = self.question.now + Duration::from_secs(1);
-        let at = self.shown_from(Some(state)).filter(|at| left && *at <= soon)?;
+        // A time to come would be waited for too long.
+        let at = self.shown_from(Some(state)).filter(|at| left && *at <= now + Duration::from_secs(1))?;
         // Whose next probe would come too late is not waited for.
         let probed_from = self.finding(&target.id).and_then(|finding| finding.probed_from);
         let probed_from = probed_from.filter(|_| self.question.cluster.policy.interval < READ_AFTER_WAIT);
         let seen = self.question.readable_from >= at && probed_from.is_none_or(|from| from >= at);
-        (!seen).then_some(at + READ_AFTER_WAIT)
+        (!seen && now < at + READ_AFTER_WAIT).then_some(at)
     }
 
     /// Until when an answer is waited for about the interface that the address sits on, if it still is.

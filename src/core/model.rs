@@ -397,7 +397,7 @@ pub enum Failure {
     NotPermitted,
     /// The target cannot take the address: try another candidate.
     TargetUnusable,
-    /// The address was to be taken only if nobody holds it, and somebody does by now: see who.
+    /// The address was to be taken only if nobody holds it, and somebody does by now, or its place carries another Elastic IP: see who.
     Held,
     /// The address no longer exists.
     AddressGone,

@@ -739,8 +739,8 @@ pub fn leaving(
         && undrained.and_then(|undrain| undrain.seq) != Some(beat.seq)
     {
         // By a time that tells those who read it later of which life it is.
-        let in_this_life = Some(beat.at).filter(|at| this_life(*at)).or(told_by_agent.map(|told| told.noticed));
-        let noticed = in_this_life.or(node.launched.map(Time::whole_second)).unwrap_or(beat.at);
+        let times = [Some(beat.at), told_by_agent.map(|told| told.noticed), node.launched.map(Time::whole_second)];
+        let noticed = times.into_iter().flatten().find(|at| this_life(*at)).unwrap_or(beat.at);
         return Some(Leaving { kind: AGENT.to_owned(), until: None, noticed });
     }
     let scheduled = node.status.as_ref()?.scheduled.iter().find(|event| {

@@ -264,8 +264,15 @@ pub fn decide_again(log: &Log, known: &Known, pairs: &str, only: Option<&Cluster
                 }
                 number
             }
-            Event::Input(number, input, act) => {
-                if let Some(act) = act {
+            Event::Input(number, mut input, act) => {
+                if let Some(act) = &act
+                    && world.refuses(act, now)
+                {
+                    let held = CloudError::from_code("Resource.AlreadyAssociated", "somebody holds it by now", false);
+                    if let Input::Acted(_, answer) = &mut input {
+                        *answer = Err(held);
+                    }
+                } else if let Some(act) = act {
                     world.done(&act, now);
                 }
                 let Some(run) = running.get_mut(&number) else { continue };
@@ -479,6 +486,12 @@ impl Elsewise<'_> {
         let known = evidence.and_then(|evidence| evidence.ask(now, target.timeout));
         // Of a node that was never probed so, nothing is known: no answer is the cautious one.
         known.unwrap_or((target.timeout, Answer::TimedOut))
+    }
+
+    /// Whether a call is refused as what it takes from nobody is held.
+    fn refuses(&self, act: &Act, now: Time) -> bool {
+        matches!(act, Act::Associate { address, only_if_unheld: true, dry_run: false, .. }
+            if self.association(address, now).is_some())
     }
 
     /// What a call changes.

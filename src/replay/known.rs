@@ -322,13 +322,10 @@ impl Known {
     /// How a call would have gone, and how long it would have taken: as the nearest of its kind in the log, if one is near.
     pub fn call(&self, act: &Act, at: Time) -> (Duration, Option<CloudError>) {
         let alike = |call: &&Called| match (&call.act, act) {
-            (
-                Act::Associate { address, dry_run, .. },
-                Act::Associate { address: of, dry_run: dry, only_if_unheld, .. },
-            ) => {
+            (Act::Associate { address, dry_run, .. }, Act::Associate { address: of, dry_run: dry, .. }) => {
+                // Whether somebody holds it is another question in another world.
                 let held = call.error.as_ref().is_some_and(|error| error.failure == Failure::Held);
-                // That somebody holds it refuses those only who take it from nobody.
-                address == of && dry_run == dry && (!held || *only_if_unheld)
+                address == of && dry_run == dry && !held
             }
             (Act::Tag { key, .. }, Act::Tag { key: of, .. }) => key == of,
             _ => false,

@@ -925,26 +925,18 @@ impl Chaos {
         if !runs {
             return Condition::Bad;
         }
-        // An agent that writes, and says that its node is not well.
-        let says_fail = || {
-            let writes = self.world.agents.get(id).is_some_and(|agent| {
-                agent.alive && self.world.now_ms() <= agent.written_ms + agent.every_ms + BEAT_LATE_MS
-            });
-            let tag = self.world.ec2.tags(id).and_then(|tags| tags.get("eipwatch:heartbeat"));
-            writes && tag.is_some_and(|text| text.contains("status=fail"))
-        };
-        if team.beats && says_fail() {
+        // An agent that goes on writing, and what its tag says.
+        let agent = self
+            .world
+            .agents
+            .get(id)
+            .filter(|agent| agent.alive && self.world.now_ms() <= agent.written_ms + agent.every_ms + BEAT_LATE_MS);
+        let tag = self.world.ec2.tags(id).and_then(|tags| tags.get("eipwatch:heartbeat"));
+        let says = |status: &str| tag.is_some_and(|text| text.contains(status));
+        if team.beats && agent.is_some() && says("status=fail") {
             return Condition::Bad;
         }
-        let beats_well = || {
-            let goes_on = |last_ms: u64, every_ms: u64| self.world.now_ms() <= last_ms + every_ms + BEAT_LATE_MS;
-            let agent =
-                self.world.agents.get(id).is_some_and(|agent| {
-                    agent.alive && agent.status == "ok" && goes_on(agent.written_ms, agent.every_ms)
-                });
-            let tag = self.world.ec2.tags(id).and_then(|tags| tags.get("eipwatch:heartbeat"));
-            agent && tag.is_some_and(|text| text.contains("status=ok"))
-        };
+        let beats_well = || agent.is_some_and(|agent| agent.status == "ok") && says("status=ok");
         if !team.probed {
             // A heartbeat that has stopped says something only beside another that goes on.
             return match (team.beats, self.impaired.contains(id)) {

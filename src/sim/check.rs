@@ -289,21 +289,22 @@ impl NodeTruth {
     }
 }
 
+/// A caller's calls of this kind that reached EC2 since then, the newest first.
+fn calls_since(ec2: &Ec2, caller: u32, api: Api, since_ms: u64) -> impl Iterator<Item = &Call> {
+    let recent = ec2.calls().iter().rev().take_while(move |call| call.at_ms >= since_ms);
+    recent.filter(move |call| call.caller == caller && call.api == api)
+}
+
 /// When a caller's last reading of addresses before this call of its reached EC2, if it was not too old to move by.
 fn last_read_ms(ec2: &Ec2, caller: u32, sent_ms: u64) -> Option<u64> {
-    let recent = |call: &&Call| call.at_ms + READ_BEFORE_MOVE_MS >= sent_ms;
-    let reads = |call: &&Call| {
-        call.caller == caller && call.api == Api::DescribeAddresses && call.code.is_none() && call.at_ms <= sent_ms
-    };
-    ec2.calls().iter().rev().take_while(recent).find(reads).map(|call| call.at_ms)
+    let mut asked = calls_since(ec2, caller, Api::DescribeAddresses, sent_ms.saturating_sub(READ_BEFORE_MOVE_MS));
+    asked.find(|call| call.code.is_none() && call.at_ms <= sent_ms).map(|call| call.at_ms)
 }
 
 /// Whether EC2 had too many calls to tell a caller of instances, at some time since then.
 fn throttled_since(ec2: &Ec2, caller: u32, since_ms: u64) -> bool {
-    let throttled = |call: &Call| {
-        call.caller == caller && call.api == Api::DescribeInstances && call.code == Some("RequestLimitExceeded")
-    };
-    ec2.calls().iter().rev().take_while(|call| call.at_ms >= since_ms).any(throttled)
+    let mut asked = calls_since(ec2, caller, Api::DescribeInstances, since_ms);
+    asked.any(|call| call.code == Some("RequestLimitExceeded"))
 }
 
 impl Checker {

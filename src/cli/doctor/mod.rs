@@ -170,8 +170,7 @@ pub async fn examine<B: Backend, C: Cloud + Network>(
             may_tag(&mut found, from.cloud, &keys, cluster).await;
         }
         let has_target = !targets.is_empty() && targets.iter().all(Option::is_some);
-        // One that cannot move is known, whatever is not known of another.
-        let unknown = has_target && found.0.iter().any(|one| one.check == "move" && one.level == Level::Warn);
+        let unknown = has_target && worst_move(&found.0) == Some(Level::Warn);
         let could_move = has_target && !unknown;
         let probed = probed(cluster);
         diagnoses.push(Diagnosis {
@@ -189,6 +188,11 @@ pub async fn examine<B: Backend, C: Cloud + Network>(
     }
     let ok = diagnoses.iter().all(|one| one.could_move && one.findings.iter().all(|found| found.level != Level::Fail));
     Ok(Diagnoses { ok, clusters: diagnoses, problems: report.problems })
+}
+
+/// The worst that was found of whether addresses could move: a failure is known, whatever is not known of another.
+fn worst_move(found: &[Finding]) -> Option<Level> {
+    found.iter().filter(|one| one.check == "move").map(|one| one.level).max()
 }
 
 fn millis(time: Duration) -> u64 {
@@ -417,7 +421,7 @@ async fn rehearse(
             let mut problems = report.clusters.iter().flat_map(|cluster| &cluster.problems);
             if let Some(problem) = problems.find(|problem| problem.starts_with(DRY_RUN_FAILED)) {
                 let text = format!("whether EC2 would allow {ip} to go to {} is not known: {problem}", label(of, &to));
-                found.warn("move", text, "Nothing was moved. Ask again in a minute; if it stays, infra/RUNBOOK.md#move-failed says what AWS's code means.");
+                found.warn("move", text, "Nothing was moved. RequestLimitExceeded, Timeout, Connect, InternalError: ask again in a minute. Any other code is a refusal that a failover may meet, too: infra/RUNBOOK.md#move-failed.");
                 return Ok((found, Some(to)));
             }
             found.pass("move", format!("{ip} could go to {} now, and EC2 would allow it", label(of, &to)));
@@ -430,7 +434,7 @@ async fn rehearse(
             }
             let cure = match decision.why {
                 Why::NotPermitted => {
-                    "Allow ec2:AssociateAddress on the address, the instances and their interfaces, as the template's policy does."
+                    "UnauthorizedOperation: allow ec2:AssociateAddress on the address, the instances and their interfaces, as the template's policy does. What another code means: infra/RUNBOOK.md#move-failed."
                 }
                 Why::Outsider => {
                     "Find out who associated it there; disassociate it if it should be the cluster's again."
@@ -657,13 +661,10 @@ pub fn render(diagnoses: &Diagnoses, page: Page) -> String {
                 page.wrap(&mut out, "       -> ", None, cure);
             }
         }
-        let fails = one.findings.iter().any(|found| found.check == "move" && found.level == Level::Fail);
-        let tone = if one.could_move {
-            Tone::Good
-        } else if fails {
-            Tone::Bad
-        } else {
-            Tone::Odd
+        let tone = match worst_move(&one.findings) {
+            _ if one.could_move => Tone::Good,
+            Some(Level::Fail) => Tone::Bad,
+            _ => Tone::Odd,
         };
         page.wrap(&mut out, "  ", Some(tone), &one.outlook);
         out.push('\n');

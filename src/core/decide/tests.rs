@@ -425,7 +425,7 @@ fn an_old_answer_is_waited_out_where_it_would_go_back() {
     assert_eq!(scene.waits(), Some((Why::Settling, Some(in_s(20)), None)));
 }
 
-/// The holder fails, and the brake is on: three moves in ten minutes.
+/// The holder fails, and has it from the best candidate since two seconds ago.
 fn came_from_the_best_candidate(why: &str) -> Scene {
     let mut scene = Scene::new();
     scene.fails("i-1");
@@ -454,7 +454,7 @@ fn what_has_just_left_a_node_goes_back_when_that_has_been_seen_since() {
     scene.finding("i-2").probed_from = Some(ago(10));
     scene.cluster.policy.interval = READ_AFTER_WAIT;
     assert_eq!(scene.verdict(), back);
-    // What is far in the future was not written by us.
+    // A time to come would be waited for too long.
     scene.readable_from = ago(10);
     scene.came(ago(0) + Duration::from_secs(5), "last-resort", &[]);
     assert_eq!(scene.verdict(), back);
@@ -474,6 +474,7 @@ fn what_has_just_left_a_node_goes_back_when_that_has_been_seen_since() {
     assert_eq!(scene.verdict(), (None, Why::Settling));
 }
 
+/// The holder fails, and the brake is on: three moves in ten minutes.
 fn braked() -> Scene {
     let mut scene = Scene::new();
     scene.fails("i-1");

@@ -740,8 +740,8 @@ impl Watched {
             // clock behind EC2's cannot mend that.
             let of_this_life = |at: Time| node.in_this_life(at) || !node.in_this_life(since.verdict);
             let same = old.is_some_and(|old| {
-                // One of an earlier life, written by who did not know of this one, would stand there for good. (An agent's word is as old
-                // as its node's clock says.)
+                // One of an earlier life, written by who did not know of this one, would stand there for good. (Agents and EC2 repeat
+                // theirs.)
                 let void = old.notice().is_some_and(|of| !of_this_life(of.noticed));
                 old.verdict == finding.verdict
                     && of_this_life(old.since)

@@ -15,8 +15,7 @@ use super::cluster::{self, Watched};
 use super::command::Command;
 use super::looks::{self, backoff};
 use super::moving::{
-    MAX_HELD, MAX_TRIES, MAX_TURN, Moving, NODES_BEFORE_MOVE, Phase, Progress, RACED_FOR, READ_BEFORE_DECISION,
-    READ_BEFORE_MOVE,
+    MAX_TRIES, MAX_TURN, Moving, NODES_BEFORE_MOVE, Phase, Progress, RACED_FOR, READ_BEFORE_DECISION, READ_BEFORE_MOVE,
 };
 use super::tagging::{Purpose, TagWrite};
 use super::{Doing, Effect, Watch};
@@ -368,9 +367,8 @@ impl Watch {
             Moving { held_before, last_recorded, ..Moving::new(plan, now, detect) }
         });
         (moving.plan.slot, moving.plan.why) = (slot.clone(), why);
-        // Whoever was faster keeps it. One on an interface that is attached to nothing has to be taken from it.
-        let only_if_unheld = shown == Some(Holder::Nobody) && moving.held < MAX_HELD;
-        moving.sent(act_id);
+        let only_if_unheld = moving.takes_from_nobody(shown.as_ref(), now);
+        moving.sent(act_id, only_if_unheld);
         watched.at_rest = false;
         // Also where nobody holds it any more: a reading from before may show it there again.
         let from = self.last_places.get(id).cloned();

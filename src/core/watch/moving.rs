@@ -38,8 +38,8 @@ pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
 pub const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
 /// How often a move is sent though EC2 says each time that it does not know the address, or the credentials.
 pub const MAX_UNKNOWN: u32 = 5;
-/// How often EC2 may refuse, as held, an address that it shows on nobody, before it is moved whoever holds it.
-pub const MAX_HELD: u32 = 3;
+/// How long EC2 may refuse, as held, an address that it shows on nobody, before it is moved whoever holds it: nothing holds back a rescue.
+pub const HELD_FOR: Duration = VERIFY_FOR;
 /// How often a move to one node is sent before its address is judged afresh.
 pub const MAX_TRIES: u32 = 100;
 
@@ -75,8 +75,10 @@ pub struct Moving {
     pub tries: u32,
     /// How often EC2 has said that it does not know the address, or the credentials.
     pub unknown: u32,
-    /// How often EC2 has refused it as held.
-    pub held: u32,
+    /// Whether the last call was to take it only from nobody.
+    pub only_if_unheld: bool,
+    /// Since when EC2 has refused that.
+    pub held_since: Option<Time>,
     pub error: Option<String>,
     /// Whether a call may have had its effect: it was not turned down.
     pub may_have_acted: bool,
@@ -111,7 +113,8 @@ impl Moving {
             detect,
             tries: 0,
             unknown: 0,
-            held: 0,
+            only_if_unheld: false,
+            held_since: None,
             error: None,
             may_have_acted: false,
             phase: Phase::Waiting { not_before: now },
@@ -138,7 +141,15 @@ impl Moving {
         }
     }
 
-    pub fn sent(&mut self, id: u64) {
+    /// Whether a call of now is to take it only from nobody, where that is what `shown` says: whoever was faster keeps it. From an interface
+    /// that is attached to nothing it has to be taken.
+    pub fn takes_from_nobody(&self, shown: Option<&Holder>, now: Time) -> bool {
+        let refused_for_long = self.held_since.is_some_and(|since| now.since(since) >= HELD_FOR);
+        shown == Some(&Holder::Nobody) && !refused_for_long
+    }
+
+    pub fn sent(&mut self, id: u64, only_if_unheld: bool) {
+        self.only_if_unheld = only_if_unheld;
         self.tries = self.tries.saturating_add(1);
         self.phase = Phase::Sent { id };
     }
@@ -169,8 +180,8 @@ impl Moving {
                         self.phase = look(true);
                         None
                     }
-                    Failure::Held => {
-                        self.held = self.held.saturating_add(1);
+                    Failure::Held if self.only_if_unheld => {
+                        self.held_since.get_or_insert(now);
                         self.phase = look(true);
                         None
                     }
@@ -275,11 +286,16 @@ impl Moving {
         from_another && state.since < self.began.whole_second() && !raced
     }
 
+    /// Whether EC2 has accepted the last call.
+    fn is_accepted(&self) -> bool {
+        matches!(self.phase, Phase::Looking { doubted: false, .. })
+    }
+
     /// EC2 accepted it and never showed it, but `shown` has the address on nobody now: as it has left its holder, the move was most likely
     /// made, and undone by somebody. What is to be remembered then, where `before` is: the brake counts it.
     pub fn count_undone(&self, shown: &Holder, before: Option<&State>, now: Time) -> Option<State> {
-        let accepted = matches!(self.phase, Phase::Looking { doubted: false, .. });
-        let left = self.plan.from.as_ref().filter(|_| accepted && shown.is_unheld() && self.plan.why.counted())?;
+        let left =
+            self.plan.from.as_ref().filter(|_| self.is_accepted() && shown.is_unheld() && self.plan.why.counted())?;
         // A time to come was not written by us.
         let before = before.filter(|state| state.since.since(now) < SETTLING);
         if before.is_some_and(|state| self.is_recorded(state, now)) {
@@ -305,8 +321,13 @@ impl Moving {
         let seconds = (VERIFY_FOR + late).as_secs();
         let still = if shown.instance() == self.plan.from.as_ref() { "still shows" } else { "shows" };
         match &self.error {
-            Some(error) => format!("{error}; after {seconds} s EC2 {still} {shows} as the holder"),
-            None => format!("EC2 accepted the move, but after {seconds} s {still} {shows} as the holder"),
+            Some(error) if !self.is_accepted() => {
+                format!("{error}; after {seconds} s EC2 {still} {shows} as the holder")
+            }
+            before => {
+                let before = before.as_ref().map(|error| format!(" (an earlier try: {error})")).unwrap_or_default();
+                format!("EC2 accepted the move, but after {seconds} s {still} {shows} as the holder{before}")
+            }
         }
     }
 
@@ -336,7 +357,7 @@ mod tests {
         let slot = Slot { interface: "eni-2".into(), private_ip: Ipv4Addr::new(10, 0, 0, 2) };
         let plan = Plan { from: Some("i-1".into()), to: "i-2".into(), slot, why: Why::HolderUnhealthy, forced: false };
         let mut moving = Moving::new(plan, Time::from_millis(0), None);
-        moving.sent(1);
+        moving.sent(1, false);
         assert_eq!(moving.answered(Ok(()), 1, Time::from_millis(0)), None);
         moving
     }
@@ -528,10 +549,24 @@ mod tests {
     }
 
     #[test]
+    fn what_ec2_accepted_after_an_earlier_refusal_is_told_so() {
+        let mut moving = moving();
+        moving.sent(1, true);
+        assert!(!is_over(&mut moving, Failure::Held, "Resource.AlreadyAssociated"));
+        let refused = moving.never(&Holder::Nobody, "nobody", Time::from_millis(10_000));
+        assert_eq!(refused, "Resource.AlreadyAssociated: a message; after 10 s EC2 shows nobody as the holder");
+        assert_eq!(moving.answered(Ok(()), 2, Time::from_millis(0)), None);
+        let accepted = moving.never(&Holder::Nobody, "nobody", Time::from_millis(10_000));
+        let text = "EC2 accepted the move, but after 10 s shows nobody as the holder (an earlier try: Resource.AlreadyAssociated: a message)";
+        assert_eq!(accepted, text);
+    }
+
+    #[test]
     fn an_address_that_somebody_has_taken_by_then_is_looked_at() {
         let refused = || {
             let mut moving = moving();
             (moving.may_have_acted, moving.plan.from) = (false, None);
+            moving.sent(1, true);
             let over = is_over(&mut moving, Failure::Held, "Resource.AlreadyAssociated");
             assert!(!over && !moving.may_have_acted);
             moving
@@ -544,6 +579,12 @@ mod tests {
         assert_eq!(refused().seen(&Holder::Node("i-2".into()), Some(2), at(100)), Progress::Arrived);
         // An old answer; or it was released again.
         assert!(matches!(refused().seen(&Holder::Nobody, Some(2), at(100)), Progress::Again(_)));
+        let takes = |shown: Holder, ms| refused().takes_from_nobody(Some(&shown), at(ms));
+        assert!(takes(Holder::Nobody, 9_999) && !takes(Holder::Nobody, 10_000) && !takes(third.clone(), 0));
+        assert!(!takes(Holder::Loose("eni-1".into(), at(0)), 0));
+        // Who may take it from whoever holds it, and may not: the target cannot have it.
+        let mut moving = moving();
+        assert!(is_over(&mut moving, Failure::Held, "Resource.AlreadyAssociated"));
     }
 
     #[test]
