@@ -135,7 +135,7 @@ async fn connection(mut stream: TcpStream, script: Vec<Answer>, log: Rc<RefCell<
     }
 }
 
-const TIMEOUT_MS: u64 = 300;
+const TIMEOUT_MS: u64 = 1_000;
 
 fn config(endpoint: &str) -> SdkConfig {
     let keys = Credentials::new("AKIDEXAMPLE", "secret", None, None, "test");

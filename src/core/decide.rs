@@ -1016,16 +1016,19 @@ impl<'a> Asked<'a> {
     /// When the address has left a target that has not been seen since, if that was just now: whoever moved it away may know more of it.
     fn unseen_since_left(&self, holder: &InstanceId, target: &Node) -> Option<Time> {
         let now = self.question.now;
-        let state = remembered(self.address, self.memory())?;
-        let left = if &state.holder == holder {
-            // A hand, or a failback, leaves what is well.
-            let left_well = [Why::Manual, Why::Failback].iter().any(|why| state.why == why.as_str());
-            !left_well && state.from.as_ref() == Some(&target.id)
-        } else {
-            state.holder == target.id
+        let state = remembered(self.address, self.memory());
+        let left = match state {
+            Some(state) if &state.holder == holder => {
+                // A hand, or a failback, leaves what is well.
+                let left_well = [Why::Manual, Why::Failback].iter().any(|why| state.why == why.as_str());
+                !left_well && state.from.as_ref() == Some(&target.id)
+            }
+            Some(state) => state.holder == target.id,
+            // No tag says who held it before, but this invocation has seen it.
+            None => self.memory().and_then(|memory| memory.first_holder.as_ref()) == Some(&target.id),
         };
         // A time to come would be waited for too long.
-        let at = self.shown_from(Some(state)).filter(|at| left && *at <= now + Duration::from_secs(1))?;
+        let at = self.shown_from(state).filter(|at| left && *at <= now + Duration::from_secs(1))?;
         // Whose next probe would come too late is not waited for.
         let probed_from = self.finding(&target.id).and_then(|finding| finding.probed_from);
         let probed_from = probed_from.filter(|_| self.question.cluster.policy.interval < READ_AFTER_WAIT);

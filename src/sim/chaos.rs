@@ -18,8 +18,8 @@ use crate::core::watch::Ending;
 use crate::embedded::ec2::{Call, Id, InstanceSpec, Request, State};
 use crate::embedded::faults::{Fault, Rule};
 
-use super::check::{Bounds, Checker, Claim, Condition, Moment, NodeView, Role, Violation};
-use super::world::{AGENTS_FROM, Behaviour, Delivery, Handle, START_MS, World, schedule_event};
+use super::check::{BadBy, Bounds, Checker, Claim, Condition, Moment, NodeView, Role, Violation};
+use super::world::{AGENTS_FROM, Agent, Behaviour, Delivery, Handle, START_MS, World, schedule_event};
 use faults::Undo;
 
 pub use faults::KINDS;
@@ -608,6 +608,7 @@ impl Chaos {
                     let now_ms = self.now_abs();
                     match kind {
                         "wipe-tags" | "edit-state" => self.judge(|checker| checker.memory_lost(now_ms)),
+                        "edit-health" => self.judge(|checker| checker.health_forged(now_ms)),
                         "command-move" | "command-force" => self.judge(|checker| checker.brake_ended(now_ms)),
                         _ => {}
                     }
@@ -885,10 +886,11 @@ impl Chaos {
         let launched = team.nodes.iter().filter(|id| self.world.ec2.state(id).is_some());
         let zones = self.zones_in_the_dark();
         launched
-            .map(|id| NodeView {
+            .map(|id| (id, self.bad_by(team, id)))
+            .map(|(id, bad_by)| NodeView {
                 id: id.clone(),
-                condition: self.condition(team, id),
-                by_alarm: team.alarm_on.as_ref() == Some(id),
+                condition: self.condition(team, id, bad_by),
+                bad_by,
                 impaired: self.impaired.contains(id),
                 announced: self.announced.contains(id),
                 scheduled: self.booked.contains_key(id),
@@ -920,23 +922,44 @@ impl Chaos {
         if seen { zones } else { Vec::new() }
     }
 
-    fn condition(&self, team: &Team, id: &Id) -> Condition {
-        let runs = self.world.ec2.state(id) == Some(State::Running);
-        if !runs {
-            return Condition::Bad;
+    /// What makes a node bad.
+    fn bad_by(&self, team: &Team, id: &Id) -> BadBy {
+        BadBy {
+            alarm: team.alarm_on.as_ref() == Some(id),
+            agent: team.beats && self.beating(id).is_some() && self.agent_says(id, "status=fail"),
+            stopped: self.world.ec2.state(id) != Some(State::Running),
+            service: team.probed && (self.world.is_cut(id) || !self.serves(team, id)),
         }
-        // An agent that goes on writing, and what its tag says.
-        let agent = self
-            .world
-            .agents
-            .get(id)
-            .filter(|agent| agent.alive && self.world.now_ms() <= agent.written_ms + agent.every_ms + BEAT_LATE_MS);
+    }
+
+    /// An agent that goes on writing.
+    fn beating(&self, id: &Id) -> Option<&Agent> {
+        let now_ms = self.world.now_ms();
+        let beats = |agent: &&Agent| agent.alive && now_ms <= agent.written_ms + agent.every_ms + BEAT_LATE_MS;
+        self.world.agents.get(id).filter(beats)
+    }
+
+    /// Whether the agent's tag says so.
+    fn agent_says(&self, id: &Id, status: &str) -> bool {
         let tag = self.world.ec2.tags(id).and_then(|tags| tags.get("eipwatch:heartbeat"));
-        let says = |status: &str| tag.is_some_and(|text| text.contains(status));
-        if team.beats && agent.is_some() && says("status=fail") {
+        tag.is_some_and(|text| text.contains(status))
+    }
+
+    /// Whether a node's service answers well, and in time.
+    fn serves(&self, team: &Team, id: &Id) -> bool {
+        match self.world.answers(id) {
+            Behaviour::Serve { latency_ms } => latency_ms + self.world.network_ms < team.bounds.timeout_ms,
+            Behaviour::Status(code) => code < 400,
+            _ => false,
+        }
+    }
+
+    fn condition(&self, team: &Team, id: &Id, bad_by: BadBy) -> Condition {
+        if bad_by.stopped || bad_by.agent {
             return Condition::Bad;
         }
-        let beats_well = || agent.is_some_and(|agent| agent.status == "ok") && says("status=ok");
+        let beats_well =
+            || self.beating(id).is_some_and(|agent| agent.status == "ok") && self.agent_says(id, "status=ok");
         if !team.probed {
             // A heartbeat that has stopped says something only beside another that goes on.
             return match (team.beats, self.impaired.contains(id)) {
@@ -945,22 +968,19 @@ impl Chaos {
                 (false, true) => Condition::Bad,
             };
         }
-        if team.alarm_on.as_ref() == Some(id) || self.world.is_cut(id) {
+        if bad_by.alarm || self.world.is_cut(id) {
             return Condition::Bad;
         }
         if self.world.flaps(id) {
             return Condition::Unclear;
         }
-        let slow = |latency_ms: u64| latency_ms + self.world.network_ms >= team.bounds.timeout_ms;
-        let service = match self.world.answers(id) {
-            Behaviour::Serve { latency_ms } if !slow(latency_ms) => Condition::Good,
-            Behaviour::Status(code) if code < 400 => Condition::Good,
-            _ => Condition::Bad,
-        };
-        if service == Condition::Good && (self.world.is_cut_from_some(id) || (team.beats && !beats_well())) {
+        if bad_by.service {
+            return Condition::Bad;
+        }
+        if self.world.is_cut_from_some(id) || (team.beats && !beats_well()) {
             return Condition::Unclear;
         }
-        service
+        Condition::Good
     }
 
     fn tally(mut self) -> Tally {

@@ -48,6 +48,25 @@ pub enum Condition {
     Bad,
 }
 
+/// What may make a node [`Condition::Bad`], each with whether it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BadBy {
+    /// Its alarm says so.
+    pub alarm: bool,
+    /// Its agent does.
+    pub agent: bool,
+    /// It does not run.
+    pub stopped: bool,
+    /// Its service answers nobody, or ill.
+    pub service: bool,
+}
+
+impl BadBy {
+    fn ways(self) -> [bool; 4] {
+        [self.alarm, self.agent, self.stopped, self.service]
+    }
+}
+
 /// A node's truth beyond EC2.
 #[derive(Clone, Debug)]
 pub struct NodeView {
@@ -55,8 +74,8 @@ pub struct NodeView {
     pub id: Id,
     /// What its service is like.
     pub condition: Condition,
-    /// Whether it is bad because its alarm says so.
-    pub by_alarm: bool,
+    /// What makes it bad: each is found out by itself.
+    pub bad_by: BadBy,
     /// Whether a status check is impaired.
     pub impaired: bool,
     /// Whether it was announced that it will stop, as far as anybody was told.
@@ -187,7 +206,7 @@ struct NodeTruth {
     /// How long it was good when it last ceased to be, and when that was.
     was_good_ms: u64,
     good_until_ms: u64,
-    by_alarm: bool,
+    bad_by: [Steady<bool>; 4],
     running: Steady<bool>,
     member: Steady<bool>,
     /// Its mode is `active`.
@@ -272,6 +291,8 @@ pub struct Checker {
     disturbed_ms: u64,
     /// When tags that the watch wrote were wiped or edited last.
     memory_lost_ms: u64,
+    /// When what a health tag tells was made up last: since when a node has failed or passed.
+    health_forged_ms: u64,
     /// When a command was given that ends the brake.
     brake_ended_ms: u64,
     /// What was found.
@@ -324,6 +345,7 @@ impl Checker {
             api_faulty: Steady::new(false),
             disturbed_ms: now_ms,
             memory_lost_ms: 0,
+            health_forged_ms: 0,
             brake_ended_ms: 0,
             violations: Vec::new(),
             moves: 0,
@@ -355,6 +377,11 @@ impl Checker {
     /// Somebody wiped or edited what watches remember.
     pub fn memory_lost(&mut self, now_ms: u64) {
         self.memory_lost_ms = now_ms;
+    }
+
+    /// Somebody edited what is remembered of a node's health.
+    pub fn health_forged(&mut self, now_ms: u64) {
+        self.health_forged_ms = now_ms;
     }
 
     /// Somebody commands a move, which ends the brake.
@@ -417,12 +444,17 @@ impl Checker {
                         node.was_good_ms = now_ms.saturating_sub(node.condition.since_ms);
                         node.good_until_ms = now_ms;
                     }
-                    // Bad in another way is to be found out anew.
-                    if node.by_alarm != view.by_alarm {
-                        node.by_alarm = view.by_alarm;
+                    node.condition.update(view.condition, now_ms);
+                    // Bad in another way is to be found out anew; an alarm that changes, too.
+                    let [alarm, ..] = &node.bad_by;
+                    if alarm.value != view.bad_by.alarm {
                         node.condition.since_ms = now_ms;
                     }
-                    node.condition.update(view.condition, now_ms);
+                    for (way, bad) in node.bad_by.iter_mut().zip(view.bad_by.ways()) {
+                        way.update(bad, now_ms);
+                    }
+                    let longest_ms = node.bad_by.iter().filter(|way| way.value).map(|way| way.since_ms).min();
+                    node.condition.since_ms = node.condition.since_ms.max(longest_ms.unwrap_or_default());
                     node.running.update(running, now_ms);
                     node.member.update(member, now_ms);
                     // An operator's order, whoever carries it out, and however late.
@@ -443,7 +475,7 @@ impl Checker {
                         condition: Steady { value: view.condition, since_ms },
                         was_good_ms: 0,
                         good_until_ms: 0,
-                        by_alarm: view.by_alarm,
+                        bad_by: view.bad_by.ways().map(|value| Steady { value, since_ms }),
                         running: Steady { value: running, since_ms },
                         member: Steady { value: member, since_ms },
                         active: Steady { value: active, since_ms },
@@ -781,7 +813,7 @@ impl Checker {
             // what a watch moved that died before it could write the first record, too.
             let saw = (moment.began_ms)(caller).is_some_and(|at_ms| at_ms + slack_ms < address.came_ms);
             let known = address.state.since_ms >= address.came_ms
-                || matches!(address.cause, Cause::Call { caller: by, .. } if by == caller || saw || address.state.value.is_some());
+                || matches!(address.cause, Cause::Call { caller: by, .. } if by == caller || saw || names_a_holder(&address));
             if !bounds.failback || !outranks {
                 self.object(now_ms, "moves off a healthy holder", who.clone());
             } else if by_others && remembered {
@@ -816,7 +848,8 @@ impl Checker {
                         && moment.watched_since_ms.is_some_and(|since_ms| since_ms + unseen_ms < node.good_until_ms)
                         && now_ms.saturating_sub(node.good_until_ms) + slack_ms < bounds.stable_ms
             });
-            let memory_whole = self.memory_lost_ms.max(self.brake_ended_ms) + bounds.window_ms < now_ms;
+            let touched_ms = self.memory_lost_ms.max(self.health_forged_ms).max(self.brake_ended_ms);
+            let memory_whole = touched_ms + bounds.window_ms < now_ms;
             if remembered >= bounds.max_moves && failed_lately && reads_fine && memory_whole {
                 let text = format!("{who}: {remembered} moves within the window before");
                 self.object(now_ms, "ignores the brake", text);
@@ -827,17 +860,34 @@ impl Checker {
         }
         // One, one more by racing, one more where a place may be raced for, and one that puts right what came late; calls that fail add to
         // them.
-        let late = address.late_since_disturbance;
         let raced = u32::from(self.places_are_scarce(moment.ec2));
-        let allowed = 2 + raced + u32::from(bounds.failback) + late + if reads_fine { 0 } else { 5 };
+        let allowed =
+            2 + raced + u32::from(bounds.failback) + address.late_since_disturbance + if reads_fine { 0 } else { 5 };
         // What becomes of a node later than the last disturbance is one more.
         let changes = |of: &Steady<Condition>| recent(of.since_ms) && of.since_ms > self.disturbed_ms;
         let unclear =
             self.nodes.values().any(|node| node.condition.value == Condition::Unclear || changes(&node.condition));
-        if role != Role::Auto
-            && let Some(address) = self.addresses.get_mut(&placed.allocation)
-        {
-            address.begin_anew();
+        // Nor does a move count for which there was reason before that disturbance, to a node that this has harmed and no watch has found out yet:
+        // what it leads to is one more.
+        let reason_ms = match (&address.association, &holder) {
+            (None, _) => 0,
+            (Some(_), Some(node)) if !node.running.value => node.running.since_ms,
+            (Some(_), Some(node)) if node.condition.value == Condition::Bad => node.condition.since_ms,
+            _ => now_ms,
+        };
+        let reason_ms = reason_ms.max(address.came_ms);
+        let harmed = |node: &NodeTruth| {
+            node.condition.value == Condition::Bad
+                && node.condition.since_ms >= self.disturbed_ms
+                && !node.condition.long(&Condition::Bad, bounds.found_out_ms(), now_ms)
+        };
+        let in_vain = !late && !blind && reason_ms < self.disturbed_ms && target.as_ref().is_some_and(harmed);
+        let moves = moves - u32::from(in_vain);
+        if let Some(address) = self.addresses.get_mut(&placed.allocation) {
+            address.moves_since_disturbance = moves;
+            if role != Role::Auto {
+                address.begin_anew();
+            }
         }
         if moves > allowed && !unclear {
             let text = format!("{who}: {moves} moves since the last disturbance at {}", self.disturbed_ms);
@@ -1111,6 +1161,11 @@ fn was_there(ec2: &Ec2, allocation: &Id, holder: Option<&Id>, from_ms: u64, to_m
 }
 
 /// Whether an address's state names that holder.
+/// Whether its state tag can be read.
+fn names_a_holder(address: &AddressTruth) -> bool {
+    address.state.value.as_deref().is_some_and(|text| text.starts_with("holder=i-"))
+}
+
 fn remembers(address: &AddressTruth, holder: Option<&Id>) -> bool {
     let text = address.state.value.as_deref().unwrap_or_default();
     holder.is_some_and(|id| text.starts_with(&format!("holder={id} ")))

@@ -472,6 +472,15 @@ fn what_has_just_left_a_node_goes_back_when_that_has_been_seen_since() {
     assert_eq!(scene.verdict(), back);
     scene.address().state.as_mut().unwrap().holder = "i-2".into();
     assert_eq!(scene.verdict(), (None, Why::Settling));
+    // Nor has anybody ever put anything on record, but this watch has seen it leave.
+    for (first, expected) in [("i-2", (None, Why::Settling)), ("i-3", back)] {
+        let mut scene = came_from_the_best_candidate("last-resort");
+        scene.readable_from = ago(10);
+        scene.address().state = None;
+        scene.memory.first_holder = Some(first.into());
+        scene.memory.unrecorded = Some(("i-1".into(), ago(1)));
+        assert_eq!(scene.verdict(), expected, "{first}");
+    }
 }
 
 /// The holder fails, and the brake is on: three moves in ten minutes.

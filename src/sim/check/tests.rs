@@ -211,7 +211,7 @@ fn view(id: &Id) -> NodeView {
     NodeView {
         id: id.clone(),
         condition: Condition::Good,
-        by_alarm: false,
+        bad_by: BadBy::default(),
         impaired: false,
         announced: false,
         scheduled: false,
@@ -404,6 +404,26 @@ const CASES: &[(&str, Deed, Deed)] = &[
         },
     ),
     (
+        // What cannot be read is no record.
+        "failback too soon",
+        |it| {
+            goes_back(it);
+            it.tag(&it.address.clone(), "eipwatch:state", "holder=");
+            it.a_is_bad();
+            it.moves(OTHER, &it.c.clone());
+            it.pass(BOUNDS.stable_ms / 2);
+            it.moves(ONE, &it.b.clone());
+        },
+        |it| {
+            goes_back(it);
+            it.tag(&it.address.clone(), "eipwatch:state", "holder=");
+            it.a_is_bad();
+            it.moves(ONE, &it.c.clone());
+            it.pass(BOUNDS.stable_ms / 2);
+            it.moves(ONE, &it.b.clone());
+        },
+    ),
+    (
         // Nor can it by who did not run yet when it came.
         "failback too soon",
         |it| {
@@ -432,6 +452,22 @@ const CASES: &[(&str, Deed, Deed)] = &[
             it.moves(ONE, &it.c.clone());
         },
         |it| {
+            one_move_and_bad_again(it);
+            it.pass(BOUNDS.stable_ms / 2);
+            it.moves(ONE, &it.c.clone());
+        },
+    ),
+    (
+        // Somebody may have written that it has failed for long.
+        "ignores the brake",
+        |it| {
+            one_move_and_bad_again(it);
+            it.judge.health_forged(it.now_ms);
+            it.pass(BOUNDS.stable_ms / 2);
+            it.moves(ONE, &it.c.clone());
+        },
+        |it| {
+            it.judge.health_forged(it.now_ms - BOUNDS.window_ms);
             one_move_and_bad_again(it);
             it.pass(BOUNDS.stable_ms / 2);
             it.moves(ONE, &it.c.clone());
@@ -572,6 +608,51 @@ const CASES: &[(&str, Deed, Deed)] = &[
             it.judge.disturbed(it.now_ms);
             it.wait(1);
             two_watches_move_thrice(it);
+        },
+    ),
+    (
+        // Nor does a rescue count that had its reason before, to a node that the fault has harmed unseen.
+        "too many moves",
+        rescued_in_vain,
+        |it| {
+            rescued_in_vain(it);
+            it.moves(ONE, &it.a.clone());
+        },
+    ),
+    (
+        // But not one from where it came only after the fault.
+        "too many moves",
+        two_race,
+        |it| {
+            it.a_is_bad();
+            it.condition(&it.b.clone(), Condition::Bad);
+            it.pass(LONG_MS);
+            it.ec2.stop_instance(&it.a, it.now_ms);
+            it.condition(&it.c.clone(), Condition::Bad);
+            it.look();
+            it.judge.disturbed(it.now_ms);
+            it.wait(1);
+            it.moves(ONE, &it.b.clone());
+            it.wait(1);
+            it.moves(OTHER, &it.c.clone());
+            it.wait(1);
+            it.moves(ONE, &it.b.clone());
+        },
+    ),
+    (
+        // What fails one check until another fails has to be found out anew.
+        "to no candidate",
+        |it| {
+            fails_by_service(it);
+            it.view(&it.b.clone()).bad_by = BadBy { agent: true, ..BadBy::default() };
+            it.look();
+            it.moves(ONE, &it.b.clone());
+        },
+        |it| {
+            fails_by_service(it);
+            it.view(&it.b.clone()).bad_by.agent = true;
+            it.look();
+            it.moves(ONE, &it.b.clone());
         },
     ),
     (
@@ -779,6 +860,26 @@ fn two_race(it: &mut Court) {
     it.a_is_bad();
     it.moves(ONE, &it.b.clone());
     it.moves(OTHER, &it.c.clone());
+}
+
+/// The address is on nobody; then `b` fails, and no watch can know that when it puts the address there.
+fn rescued_in_vain(it: &mut Court) {
+    it.is_nowhere();
+    it.condition(&it.b.clone(), Condition::Bad);
+    it.look();
+    it.judge.disturbed(it.now_ms);
+    it.wait(1);
+    it.moves(ONE, &it.b.clone());
+    it.wait(1);
+    it.moves(ONE, &it.a.clone());
+    it.moves(OTHER, &it.c.clone());
+}
+
+/// So does `b`, and for as long as `a` does.
+fn fails_by_service(it: &mut Court) {
+    it.condition(&it.b.clone(), Condition::Bad);
+    it.view(&it.b.clone()).bad_by.service = true;
+    it.a_is_bad();
 }
 
 fn a_third_has_read_it_before_the_second_move(it: &mut Court) {

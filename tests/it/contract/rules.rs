@@ -1762,6 +1762,50 @@ fn rule_9_a_failback_never_undoes_a_move_by_hand() {
     }
 }
 
+/// Rule 9: nor does a watch that moved it to the same node at the same moment, for a reason of its own. EC2 has no conditional write of
+/// tags: where both write their record at once, the later one stays.
+#[test]
+fn rule_9_a_move_by_hand_stays_though_a_watch_makes_it_at_the_same_moment() {
+    const STEP_MS: usize = 50;
+    let race = |command_ms: Option<u64>| {
+        let mut scene = Scene::pair();
+        scene.tag_address(0, "policy", "failback=auto stable=5s");
+        scene.tag_node(A, "priority", "200");
+        scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 100, max_ms: 100 }));
+        scene.world.settings.watch = std::time::Duration::from_secs(55);
+        let now_ms = scene.now_ms();
+        scene.scheduled(now_ms);
+        scene.after(5_000, |scene| scene.refuse(A));
+        scene.after(15_000, |scene| scene.serve(A));
+        let by_hand = json!({"action": "move", "to": scene.node(B)});
+        let command = command_ms.map(|ms| scene.world.invoke(&by_hand, now_ms + ms));
+        scene.run();
+        let moved_ms = scene.world.moves(&scene.address(0))[0].0 - now_ms;
+        let moved_by_hand = command.is_some_and(|command| {
+            let addresses = scene.answer(command).clusters.into_iter().flat_map(|of| of.addresses);
+            addresses.flat_map(|one| one.moves).any(|made| made.ok)
+        });
+        (scene, moved_ms, moved_by_hand)
+    };
+    let (alone, moved_ms, _) = race(None);
+    assert_eq!(alone.been(), [Some(B), Some(A)], "it is failed back");
+    let (mut raced, mut undone) = (0, Vec::new());
+    for before_ms in (0..1_500).step_by(STEP_MS) {
+        let (scene, _, moved_by_hand) = race(Some(moved_ms - before_ms));
+        if !moved_by_hand {
+            continue;
+        }
+        let asked = scene.calls().filter(|(_, call)| call.api == Api::AssociateAddress).count();
+        if scene.been() == [Some(B)] {
+            raced += usize::from(asked > 1);
+        } else {
+            undone.push(before_ms);
+        }
+    }
+    // From the reading in which a watch sees its own move to its record: two calls of 100 ms.
+    assert!(raced > 0 && undone.len() * STEP_MS <= 200, "raced {raced}, undone: {undone:?}");
+}
+
 /// Rule 9: `stable` counts from the later of the preferred node's health and the last move.
 #[test]
 fn rule_9_stable_counts_from_the_later_of_health_and_move() {

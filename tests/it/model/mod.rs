@@ -285,7 +285,7 @@ fn events_come_late_or_of_an_earlier_life() {
         whys: &["holder-gone", "holder-leaving"],
         ..PAIR
     };
-    explore(setup, 1_660);
+    explore(setup, 1_663);
 }
 
 #[test]
