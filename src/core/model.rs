@@ -538,3 +538,25 @@ pub enum Answer {
     /// The prober itself could not ask (no descriptors, no memory, no permission): it tells nothing about the node.
     NotAsked(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_say_what_to_do_about_them() {
+        let cases = [
+            ("RequestLimitExceeded", Failure::Throttled),
+            ("UnauthorizedOperation", Failure::NotPermitted),
+            ("InvalidAllocationID.NotFound", Failure::AddressGone),
+            ("IncorrectInstanceState", Failure::TargetUnusable),
+            ("InvalidInstanceID.NotFound", Failure::TargetUnusable),
+            ("Resource.AlreadyAssociated", Failure::Held),
+            ("InternalError", Failure::Transient),
+            ("InvalidParameterValue", Failure::Invalid),
+        ];
+        for (code, failure) in cases {
+            assert_eq!(CloudError::from_code(code, "", false).failure, failure, "{code}");
+        }
+    }
+}

@@ -1149,6 +1149,24 @@ mod tests {
     }
 
     #[test]
+    fn a_third_look_waits_for_the_longest_pause_and_for_what_ec2_may_show_late() {
+        // A beat a second pauses for 2 s at the most, one every 20 s for 30 s. EC2 may show at the second look what was before the first.
+        for (every_s, third_s) in [(1, 7), (20, 31)] {
+            let mut scene = Scene::beating(ago(3_600_000));
+            scene.policy.deadtime = Duration::from_secs(300);
+            scene.node.heartbeat.as_mut().unwrap().every = Duration::from_secs(every_s);
+            for (seen_s, verdict) in [(third_s - 1, Verdict::Unknown), (third_s, Verdict::Unhealthy)] {
+                let seen = ago(seen_s * 1_000);
+                let peers = [going_on(ago(0), seen)];
+                let case = Case { pulse: Some(pulse(seen, false)), peers: &peers, ..scene.case() };
+                let finding = scene.judge(case);
+                let look_again = (verdict == Verdict::Unknown).then_some(ago(0) + Duration::from_secs(1));
+                assert_eq!((finding.verdict, finding.look_again), (verdict, look_again), "{every_s}: {seen_s}");
+            }
+        }
+    }
+
+    #[test]
     fn a_third_look_that_is_due_too_late_is_told() {
         let scene = Scene::beating(ago(3_600_000));
         let seen = ago(8_000);

@@ -449,6 +449,13 @@ fn what_has_just_left_a_node_goes_back_when_that_has_been_seen_since() {
             assert_eq!(scene.waits(), Some((Why::Settling, Some(ago(0) + SEEN_SINCE_EVERY), Some(ago(1)))));
         }
     }
+    // Moved in this very second, or in the last one.
+    for came in [0, 1] {
+        let mut scene = came_from_the_best_candidate("last-resort");
+        scene.came(ago(came), "last-resort", &[]);
+        scene.readable_from = ago(10);
+        assert_eq!(scene.verdict(), (None, Why::Settling), "{came}");
+    }
     // Its next probe would come too late.
     let mut scene = came_from_the_best_candidate("last-resort");
     scene.finding("i-2").probed_from = Some(ago(10));

@@ -605,8 +605,8 @@ impl Looks {
     fn finish_round(&mut self, asked: Time, now: Time) {
         self.instances.answered(asked);
         self.instances.due = None;
-        // What one sweep reads again is of the same sweep; without addresses it is none.
-        if self.addresses.error.is_none() && (self.repeat || self.rounds == 0) {
+        // What one sweep reads again is of the same sweep, which counts in any case; without addresses it is none.
+        if self.addresses.error.is_none() && self.repeat {
             self.rounds = self.rounds.saturating_add(1);
         }
         if self.repeat {

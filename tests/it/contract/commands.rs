@@ -481,14 +481,22 @@ fn a_mode_that_force_has_not_set_is_not_told_with_a_failed_move() {
     }
 }
 
-/// `move` without `to` is tried once: where EC2 refuses it, no other node is tried.
+/// `move` without `to` is tried once: where EC2 refuses it, no other node is tried, not even if the holder fails.
 #[test]
 fn a_move_that_ec2_refuses_is_not_tried_elsewhere() {
-    let mut scene = Scene::seasoned(1, 3);
-    scene.ec2.faults_mut().push(Rule::error("IncorrectInstanceState").on(Api::AssociateAddress));
-    let told = scene.send(&json!({"action": "move", "cluster": "web"}));
-    let sent: Vec<&str> = told.calls.iter().map(String::as_str).filter(|call| call.starts_with("associate")).collect();
-    assert_eq!((sent, told.report.ok), (vec!["associate B: IncorrectInstanceState"], false));
+    for holder_fails in [false, true] {
+        let mut scene = Scene::seasoned(1, 3);
+        if holder_fails {
+            scene.refuse(A);
+        }
+        scene.ec2.faults_mut().push(Rule::error("IncorrectInstanceState").on(Api::AssociateAddress));
+        let told = scene.send(&json!({"action": "move", "cluster": "web"}));
+        let sent: Vec<_> = told.calls.iter().filter(|call| call.starts_with("associate")).collect();
+        assert_eq!(
+            (sent.as_slice(), told.report.ok),
+            ([&"associate B: IncorrectInstanceState".to_owned()].as_slice(), false)
+        );
+    }
 }
 
 /// `move` of an address on an interface of which nobody may ask what it is is refused, at once.

@@ -81,7 +81,7 @@ fn each_event_sweeps_the_clusters_that_it_is_about() {
     }
 }
 
-/// A sweep goes on probing until it can decide, reads EC2 once more before it moves, and is one sweep.
+/// A sweep goes on probing until it can decide, reads EC2 once more before it moves, and is one sweep. A watch sweeps every 5 s.
 #[test]
 fn a_sweep_that_moves_is_one_sweep() {
     let mut scene = Scene::pair();
@@ -89,6 +89,7 @@ fn a_sweep_that_moves_is_one_sweep() {
     let told = scene.sweep();
     scene.ends(&told, "move holder-unhealthy to B", "B");
     assert_eq!((told.report.sweeps, told.problems()), (1, String::new()));
+    assert_eq!(Scene::pair().watch(19).report.sweeps, 4);
 }
 
 /// An event that concerns no cluster answers `clusters: []`.

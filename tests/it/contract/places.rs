@@ -211,6 +211,27 @@ fn a_place_is_kept_for_whom_it_was_chosen_and_for_nobody_who_stays_away() {
     assert_eq!((scene.holder(0), scene.holder(1)), ("-".to_owned(), "B".to_owned()));
 }
 
+/// A place that was chosen is kept while the address is on its way, also when another has arrived beside it.
+#[test]
+fn a_place_is_kept_for_whom_it_was_chosen_when_another_has_arrived_beside_it() {
+    let mut scene = Scene::new(3, 3);
+    scene.by_hand(2, Some(B));
+    scene.tag_node(C, "priority", "200");
+    scene.season();
+    // Two go to C. The one is there at once, the other only after the third has set out for C, too.
+    let second = scene.address(1);
+    let slow = Rule::new(Fault::Latency { min_ms: 4_000, max_ms: 4_000 }).on(Api::AssociateAddress);
+    scene.ec2.faults_mut().push(slow.naming(&second));
+    scene.after(5_000, |scene| scene.refuse(A));
+    scene.after(6_500, |scene| scene.stop_node(B));
+    scene.watch(30);
+    for number in 0..3 {
+        let moves = scene.world.moves(&scene.address(number));
+        assert_eq!(moves.last().map(|(_, to)| *to), Some(Some(C)), "{number}: {moves:?}");
+        assert!(moves.len() <= 2, "{number} is displaced: {moves:?}");
+    }
+}
+
 /// A place that an address was refused is free for another.
 #[test]
 fn a_place_that_an_address_was_refused_is_free_for_another() {
