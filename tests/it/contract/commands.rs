@@ -481,6 +481,17 @@ fn a_mode_that_force_has_not_set_is_not_told_with_a_failed_move() {
     }
 }
 
+/// `pause` lets nothing move while its own tag is being written, not even off a holder that is gone.
+#[test]
+fn pause_moves_nothing_before_it_is_written() {
+    let mut scene = Scene::pair();
+    scene.ec2.faults_mut().push(Rule::new(Fault::Latency { min_ms: 2_000, max_ms: 2_000 }).on(Api::CreateTags));
+    scene.stop_node(A);
+    let told = scene.send(&json!({"action": "pause", "cluster": "web"}));
+    assert!(told.report.ok);
+    assert_eq!((scene.been(), scene.address_tag(0, "mode")), (vec![], "manual".to_owned()));
+}
+
 /// `move` without `to` is tried once: where EC2 refuses it, no other node is tried, not even if the holder fails.
 #[test]
 fn a_move_that_ec2_refuses_is_not_tried_elsewhere() {
