@@ -215,15 +215,15 @@ fn a_place_is_kept_for_whom_it_was_chosen_and_for_nobody_who_stays_away() {
 #[test]
 fn a_place_is_kept_for_whom_it_was_chosen_when_another_has_arrived_beside_it() {
     let mut scene = Scene::new(3, 3);
-    scene.by_hand(2, Some(B));
+    scene.by_hand(1, Some(B));
     scene.tag_node(C, "priority", "200");
     scene.season();
-    // Two go to C. The one is there at once, the other only after the third has set out for C, too.
-    let second = scene.address(1);
+    // Two go to C. The one is there at once, the other only after a third, which chooses before it, has set out for C, too.
+    let last = scene.address(2);
     let slow = Rule::new(Fault::Latency { min_ms: 4_000, max_ms: 4_000 }).on(Api::AssociateAddress);
-    scene.ec2.faults_mut().push(slow.naming(&second));
+    scene.ec2.faults_mut().push(slow.naming(&last));
     scene.after(5_000, |scene| scene.refuse(A));
-    scene.after(6_500, |scene| scene.stop_node(B));
+    scene.after(5_600, |scene| scene.refuse(B));
     scene.watch(30);
     for number in 0..3 {
         let moves = scene.world.moves(&scene.address(number));
