@@ -951,7 +951,10 @@ impl Checker {
             };
             let ill = ill && !address.manual.value;
             let but: Vec<&Id> = holder.into_iter().collect();
-            let waits = ill && self.someone_fit(moment.ec2, &but, bounds.forgiven_ms(), now_ms).is_some();
+            // What the brake may hold waits from when it may no more.
+            let waits = ill
+                && self.someone_fit(moment.ec2, &but, bounds.forgiven_ms(), now_ms).is_some()
+                && !self.may_brake(moment.ec2, id, address, now_ms);
             found.push((id.clone(), waits));
         }
         let bound_ms = bounds.found_out_ms() + TO_MOVE_MS;
@@ -977,9 +980,7 @@ impl Checker {
             let but: Vec<&Id> = address.association.iter().filter_map(|at| at.instance.as_ref()).collect();
             // One that was started in the meantime may have been refused before.
             let could = self.someone_fit(moment.ec2, &but, bounds.forgiven_ms().max(watched_ms), now_ms);
-            if let Some(could) = could
-                && !self.may_brake(moment.ec2, &id, &address, now_ms)
-            {
+            if let Some(could) = could {
                 let on = but.first().map_or("nobody", |id| id);
                 let text = format!(
                     "{id} has been on {on} for {} ms, though {could} could take it",

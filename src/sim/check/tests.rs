@@ -709,6 +709,8 @@ const CASES: &[(&str, Deed, Deed)] = &[
             it.watched_since_ms = Some(it.now_ms);
             it.condition(&it.a.clone(), Condition::Bad);
             it.pass(LONG_MS);
+            assert!(it.ec2.stop_instance(&it.a, it.now_ms));
+            it.pass(TO_MOVE_MS);
         },
         |it| {
             it.was_moved_to_and_fro();
