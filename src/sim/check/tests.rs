@@ -370,17 +370,11 @@ const CASES: &[(&str, Deed, Deed)] = &[
         "failback too soon",
         |it| {
             goes_back(it);
-            it.a_is_bad();
-            it.moves(ONE, &it.c.clone());
-            it.pass(BOUNDS.stable_ms);
-            it.moves(ONE, &it.b.clone());
+            goes_back_after(it, ONE, BOUNDS.stable_ms);
         },
         |it| {
             goes_back(it);
-            it.a_is_bad();
-            it.moves(ONE, &it.c.clone());
-            it.pass(BOUNDS.stable_ms / 2);
-            it.moves(ONE, &it.b.clone());
+            goes_back_after(it, ONE, BOUNDS.stable_ms / 2);
         },
     ),
     (
@@ -388,19 +382,13 @@ const CASES: &[(&str, Deed, Deed)] = &[
         "failback too soon",
         |it| {
             goes_back(it);
-            it.a_is_bad();
-            it.moves(OTHER, &it.c.clone());
-            it.pass(BOUNDS.stable_ms / 2);
-            it.moves(ONE, &it.b.clone());
+            goes_back_after(it, OTHER, BOUNDS.stable_ms / 2);
         },
         |it| {
             goes_back(it);
             let text = format!("holder={} since=2026-11-22T07:30:00Z from={} why=holder-gone", it.a, it.c);
             it.tag(&it.address.clone(), "eipwatch:state", &text);
-            it.a_is_bad();
-            it.moves(OTHER, &it.c.clone());
-            it.pass(BOUNDS.stable_ms / 2);
-            it.moves(ONE, &it.b.clone());
+            goes_back_after(it, OTHER, BOUNDS.stable_ms / 2);
         },
     ),
     (
@@ -409,18 +397,12 @@ const CASES: &[(&str, Deed, Deed)] = &[
         |it| {
             goes_back(it);
             it.tag(&it.address.clone(), "eipwatch:state", "holder=");
-            it.a_is_bad();
-            it.moves(OTHER, &it.c.clone());
-            it.pass(BOUNDS.stable_ms / 2);
-            it.moves(ONE, &it.b.clone());
+            goes_back_after(it, OTHER, BOUNDS.stable_ms / 2);
         },
         |it| {
             goes_back(it);
             it.tag(&it.address.clone(), "eipwatch:state", "holder=");
-            it.a_is_bad();
-            it.moves(ONE, &it.c.clone());
-            it.pass(BOUNDS.stable_ms / 2);
-            it.moves(ONE, &it.b.clone());
+            goes_back_after(it, ONE, BOUNDS.stable_ms / 2);
         },
     ),
     (
@@ -438,10 +420,7 @@ const CASES: &[(&str, Deed, Deed)] = &[
         |it| {
             goes_back(it);
             it.began_ms = it.now_ms;
-            it.a_is_bad();
-            it.moves(OTHER, &it.c.clone());
-            it.pass(BOUNDS.stable_ms / 2);
-            it.moves(ONE, &it.b.clone());
+            goes_back_after(it, OTHER, BOUNDS.stable_ms / 2);
         },
     ),
     (
@@ -855,6 +834,14 @@ fn goes_back(it: &mut Court) {
     it.judge.bounds.max_moves = 5;
     it.tag(&it.b.clone(), "eipwatch:priority", "200");
     it.pass(LONG_MS);
+}
+
+/// `a` fails and is left for `c` by this one; so much later the address goes back to `b`.
+fn goes_back_after(it: &mut Court, by: u32, ms: u64) {
+    it.a_is_bad();
+    it.moves(by, &it.c.clone());
+    it.pass(ms);
+    it.moves(ONE, &it.b.clone());
 }
 
 /// Two watches that choose differently.
