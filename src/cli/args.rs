@@ -19,7 +19,7 @@ Exit status:
   0  all is well, or what was asked for was done
   1  it failed
   2  it was typed wrongly, or names what does not exist
-  3  a cluster needs attention
+  3  a cluster needs attention, or doctor could not find out
 
 Environment: AWS_REGION, AWS_PROFILE and everything else of the AWS SDK; as for the function
 EIPWATCH_TAG_PREFIX, EIPWATCH_MODE, EIPWATCH_SHARD and, for `watch`, EIPWATCH_WATCH_SECONDS and

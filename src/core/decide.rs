@@ -361,6 +361,11 @@ fn may_have_moved(shown: &Holder, state: &State, now: Time) -> bool {
         && shown.instance() != Some(&state.holder)
 }
 
+/// Who held it last by the record; where there is none, who did when this invocation first saw it.
+fn last_known_holder<'a>(state: Option<&'a State>, memory: Option<&'a AddressMemory>) -> Option<&'a InstanceId> {
+    state.map(|state| &state.holder).or_else(|| memory?.first_holder.as_ref())
+}
+
 /// When the address was last moved, as far as that is remembered. A time to come was not written by us.
 pub fn last_move(state: Option<&State>, now: Time) -> Option<Time> {
     state.map(|state| state.since).filter(|since| since.since(now) < SETTLING)
@@ -1023,9 +1028,7 @@ impl<'a> Asked<'a> {
                 let left_well = [Why::Manual, Why::Failback].iter().any(|why| state.why == why.as_str());
                 !left_well && state.from.as_ref() == Some(&target.id)
             }
-            Some(state) => state.holder == target.id,
-            // No tag says who held it before, but this invocation has seen it.
-            None => self.memory().and_then(|memory| memory.first_holder.as_ref()) == Some(&target.id),
+            _ => last_known_holder(state, self.memory()) == Some(&target.id),
         };
         // A time to come would be waited for too long.
         let at = self.shown_from(state).filter(|at| left && *at <= now + Duration::from_secs(1))?;
@@ -1132,10 +1135,8 @@ impl<'a> Asked<'a> {
             return None;
         }
         // What somebody moved by hand stays, and so does what is not where the watcher left it, or first saw it.
-        let by_others = match state {
-            Some(state) => state.why == EXTERNAL || state.why == Why::Manual.as_str() || &state.holder != holder,
-            None => self.memory().and_then(|memory| memory.first_holder.as_ref()).is_some_and(|first| first != holder),
-        };
+        let by_others = state.is_some_and(|state| state.why == EXTERNAL || state.why == Why::Manual.as_str())
+            || last_known_holder(state, self.memory()).is_some_and(|known| known != holder);
         if by_others {
             return None;
         }

@@ -488,10 +488,13 @@ impl Elsewise<'_> {
         known.unwrap_or((target.timeout, Answer::TimedOut))
     }
 
-    /// Whether a call is refused as what it takes from nobody is held.
+    /// Whether a call is refused as what it takes from nobody is held, elsewhere than where it is to go.
     fn refuses(&self, act: &Act, now: Time) -> bool {
-        matches!(act, Act::Associate { address, only_if_unheld: true, dry_run: false, .. }
-            if self.association(address, now).is_some())
+        let Act::Associate { address, interface, private_ip, only_if_unheld: true, dry_run: false } = act else {
+            return false;
+        };
+        self.association(address, now)
+            .is_some_and(|at| (at.interface.as_ref(), at.private_ip) != (Some(interface), Some(*private_ip)))
     }
 
     /// What a call changes.

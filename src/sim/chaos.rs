@@ -608,7 +608,6 @@ impl Chaos {
                     let now_ms = self.now_abs();
                     match kind {
                         "wipe-tags" | "edit-state" => self.judge(|checker| checker.memory_lost(now_ms)),
-                        "edit-health" => self.judge(|checker| checker.health_forged(now_ms)),
                         "command-move" | "command-force" => self.judge(|checker| checker.brake_ended(now_ms)),
                         _ => {}
                     }

@@ -207,6 +207,8 @@ struct NodeTruth {
     was_good_ms: u64,
     good_until_ms: u64,
     bad_by: [Steady<bool>; 4],
+    /// When what its health tag tells was made up last: since when it has failed or passed.
+    health_forged_ms: u64,
     running: Steady<bool>,
     member: Steady<bool>,
     /// Its mode is `active`.
@@ -291,8 +293,6 @@ pub struct Checker {
     disturbed_ms: u64,
     /// When tags that the watch wrote were wiped or edited last.
     memory_lost_ms: u64,
-    /// When what a health tag tells was made up last: since when a node has failed or passed.
-    health_forged_ms: u64,
     /// When a command was given that ends the brake.
     brake_ended_ms: u64,
     /// What was found.
@@ -345,7 +345,6 @@ impl Checker {
             api_faulty: Steady::new(false),
             disturbed_ms: now_ms,
             memory_lost_ms: 0,
-            health_forged_ms: 0,
             brake_ended_ms: 0,
             violations: Vec::new(),
             moves: 0,
@@ -380,8 +379,10 @@ impl Checker {
     }
 
     /// Somebody edited what is remembered of a node's health.
-    pub fn health_forged(&mut self, now_ms: u64) {
-        self.health_forged_ms = now_ms;
+    pub fn health_forged(&mut self, node: &Id, now_ms: u64) {
+        if let Some(node) = self.nodes.get_mut(node) {
+            node.health_forged_ms = now_ms;
+        }
     }
 
     /// Somebody commands a move, which ends the brake.
@@ -445,11 +446,7 @@ impl Checker {
                         node.good_until_ms = now_ms;
                     }
                     node.condition.update(view.condition, now_ms);
-                    // Bad in another way is to be found out anew; an alarm that changes, too.
-                    let [alarm, ..] = &node.bad_by;
-                    if alarm.value != view.bad_by.alarm {
-                        node.condition.since_ms = now_ms;
-                    }
+                    // Bad in another way is to be found out anew.
                     for (way, bad) in node.bad_by.iter_mut().zip(view.bad_by.ways()) {
                         way.update(bad, now_ms);
                     }
@@ -476,6 +473,7 @@ impl Checker {
                         was_good_ms: 0,
                         good_until_ms: 0,
                         bad_by: view.bad_by.ways().map(|value| Steady { value, since_ms }),
+                        health_forged_ms: 0,
                         running: Steady { value: running, since_ms },
                         member: Steady { value: member, since_ms },
                         active: Steady { value: active, since_ms },
@@ -615,15 +613,29 @@ impl Checker {
             && matches!(address.cause, Cause::Call { caller: before, .. } if before != caller)
             && (unseen || ordered_off)
             && address.blind_since_disturbance.insert(caller);
-        address.moves_since_disturbance += u32::from(!late && !blind);
+        let from = address.association.as_ref().and_then(|at| at.instance.clone());
+        let holder = from.as_ref().and_then(|id| self.nodes.get(id)).cloned();
+        let target = self.nodes.get(&to).cloned();
+        // Nor does a move count for which there was reason before the last disturbance, to a node that this has harmed and no watch has found out
+        // yet: what it leads to is another.
+        let reason_ms = match (&address.association, &holder) {
+            (None, _) => 0,
+            (Some(_), Some(node)) if !node.running.value => node.running.since_ms,
+            (Some(_), Some(node)) if node.condition.value == Condition::Bad => node.condition.since_ms,
+            _ => now_ms,
+        };
+        let harmed = |node: &NodeTruth| {
+            node.condition.value == Condition::Bad
+                && node.condition.since_ms >= self.disturbed_ms
+                && !node.condition.long(&Condition::Bad, bounds.found_out_ms(), now_ms)
+        };
+        let in_vain = reason_ms.max(address.came_ms) < self.disturbed_ms && target.as_ref().is_some_and(harmed);
+        address.moves_since_disturbance += u32::from(!late && !blind && !in_vain);
         address.late_since_disturbance += u32::from(late);
         let moves = address.moves_since_disturbance;
         let address = address.clone();
-        let from = address.association.as_ref().and_then(|at| at.instance.clone());
         let who =
             format!("caller {caller} moved {} from {} to {to}", placed.allocation, from.as_deref().unwrap_or("-"));
-        let holder = from.as_ref().and_then(|id| self.nodes.get(id)).cloned();
-        let target = self.nodes.get(&to).cloned();
 
         // An old answer may show a pause that is over, and was made longer before that.
         let seems_over = |(until_ms, changed_ms): &(u64, u64)| *until_ms <= now_ms && recent(*changed_ms);
@@ -848,7 +860,8 @@ impl Checker {
                         && moment.watched_since_ms.is_some_and(|since_ms| since_ms + unseen_ms < node.good_until_ms)
                         && now_ms.saturating_sub(node.good_until_ms) + slack_ms < bounds.stable_ms
             });
-            let touched_ms = self.memory_lost_ms.max(self.health_forged_ms).max(self.brake_ended_ms);
+            let forged_ms = [&holder, &target].into_iter().flatten().map(|node| node.health_forged_ms).max();
+            let touched_ms = self.memory_lost_ms.max(self.brake_ended_ms).max(forged_ms.unwrap_or_default());
             let memory_whole = touched_ms + bounds.window_ms < now_ms;
             if remembered >= bounds.max_moves && failed_lately && reads_fine && memory_whole {
                 let text = format!("{who}: {remembered} moves within the window before");
@@ -867,27 +880,10 @@ impl Checker {
         let changes = |of: &Steady<Condition>| recent(of.since_ms) && of.since_ms > self.disturbed_ms;
         let unclear =
             self.nodes.values().any(|node| node.condition.value == Condition::Unclear || changes(&node.condition));
-        // Nor does a move count for which there was reason before that disturbance, to a node that this has harmed and no watch has found out yet:
-        // what it leads to is one more.
-        let reason_ms = match (&address.association, &holder) {
-            (None, _) => 0,
-            (Some(_), Some(node)) if !node.running.value => node.running.since_ms,
-            (Some(_), Some(node)) if node.condition.value == Condition::Bad => node.condition.since_ms,
-            _ => now_ms,
-        };
-        let reason_ms = reason_ms.max(address.came_ms);
-        let harmed = |node: &NodeTruth| {
-            node.condition.value == Condition::Bad
-                && node.condition.since_ms >= self.disturbed_ms
-                && !node.condition.long(&Condition::Bad, bounds.found_out_ms(), now_ms)
-        };
-        let in_vain = !late && !blind && reason_ms < self.disturbed_ms && target.as_ref().is_some_and(harmed);
-        let moves = moves - u32::from(in_vain);
-        if let Some(address) = self.addresses.get_mut(&placed.allocation) {
-            address.moves_since_disturbance = moves;
-            if role != Role::Auto {
-                address.begin_anew();
-            }
+        if role != Role::Auto
+            && let Some(address) = self.addresses.get_mut(&placed.allocation)
+        {
+            address.begin_anew();
         }
         if moves > allowed && !unclear {
             let text = format!("{who}: {moves} moves since the last disturbance at {}", self.disturbed_ms);
@@ -1161,12 +1157,12 @@ fn was_there(ec2: &Ec2, allocation: &Id, holder: Option<&Id>, from_ms: u64, to_m
         || ec2.history().iter().filter(within).any(|it| there(it.association.as_ref()))
 }
 
-/// Whether an address's state names that holder.
-/// Whether its state tag can be read.
+/// Whether an address's state names some holder, as one that can be read does.
 fn names_a_holder(address: &AddressTruth) -> bool {
     address.state.value.as_deref().is_some_and(|text| text.starts_with("holder=i-"))
 }
 
+/// Whether an address's state names that holder.
 fn remembers(address: &AddressTruth, holder: Option<&Id>) -> bool {
     let text = address.state.value.as_deref().unwrap_or_default();
     holder.is_some_and(|id| text.starts_with(&format!("holder={id} ")))

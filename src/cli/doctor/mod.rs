@@ -169,9 +169,9 @@ pub async fn examine<B: Backend, C: Cloud + Network>(
         if from.function.is_none() {
             may_tag(&mut found, from.cloud, &keys, cluster).await;
         }
-        let has_target = !targets.is_empty() && targets.iter().all(Option::is_some);
-        let unknown = has_target && worst_move(&found.0) == Some(Level::Warn);
-        let could_move = has_target && !unknown;
+        // Without a target it fails.
+        let worst = worst_move(&found.0);
+        let (unknown, could_move) = (worst == Some(Level::Warn), worst == Some(Level::Pass));
         let probed = probed(cluster);
         diagnoses.push(Diagnosis {
             cluster: of.cluster.clone(),
@@ -421,7 +421,7 @@ async fn rehearse(
             let mut problems = report.clusters.iter().flat_map(|cluster| &cluster.problems);
             if let Some(problem) = problems.find(|problem| problem.starts_with(DRY_RUN_FAILED)) {
                 let text = format!("whether EC2 would allow {ip} to go to {} is not known: {problem}", label(of, &to));
-                found.warn("move", text, "Nothing was moved. RequestLimitExceeded, Timeout, Connect, InternalError: ask again in a minute. Any other code is a refusal that a failover may meet, too: infra/RUNBOOK.md#move-failed.");
+                found.warn("move", text, "Nothing was moved. RequestLimitExceeded, Throttling, Timeout, Connect, Response, InternalError, InternalFailure, Unavailable, ServiceUnavailable: ask again in a minute. Any other code is a refusal that a failover may meet, too: infra/RUNBOOK.md#move-failed.");
                 return Ok((found, Some(to)));
             }
             found.pass("move", format!("{ip} could go to {} now, and EC2 would allow it", label(of, &to)));
@@ -446,7 +446,7 @@ async fn rehearse(
         }
         None => {
             let why = report.error.unwrap_or_else(|| "no decision".to_owned());
-            found.fail("move", format!("{ip} could not move: {why}"), "Try again.");
+            found.warn("move", format!("whether {ip} could move is not known: {why}"), "Nothing was moved. Try again.");
             Ok((found, None))
         }
     }
@@ -662,7 +662,7 @@ pub fn render(diagnoses: &Diagnoses, page: Page) -> String {
             }
         }
         let tone = match worst_move(&one.findings) {
-            _ if one.could_move => Tone::Good,
+            Some(Level::Pass) => Tone::Good,
             Some(Level::Fail) => Tone::Bad,
             _ => Tone::Odd,
         };

@@ -41,6 +41,7 @@ impl Watch {
             ok: true,
             error: None,
             dry_run: self.dry_run,
+            // What reads again without watching is one sweep.
             sweeps: self.first_read.map_or(0, |_| self.looks.rounds.max(1)),
             clusters,
             problems,

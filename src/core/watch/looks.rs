@@ -230,7 +230,7 @@ pub struct Looks {
     interface_ids: BTreeSet<InterfaceId>,
     repeat: bool,
     urgent: bool,
-    /// How many sweeps there were: one, or in a watch one for each time that addresses and instances were read in full.
+    /// In a watch, how often addresses and instances were read in full.
     pub rounds: u32,
 }
 
@@ -605,11 +605,11 @@ impl Looks {
     fn finish_round(&mut self, asked: Time, now: Time) {
         self.instances.answered(asked);
         self.instances.due = None;
-        // What one sweep reads again is of the same sweep, which counts in any case; without addresses it is none.
-        if self.addresses.error.is_none() && self.repeat {
-            self.rounds = self.rounds.saturating_add(1);
-        }
         if self.repeat {
+            // Without addresses it is no sweep.
+            if self.addresses.error.is_none() {
+                self.rounds = self.rounds.saturating_add(1);
+            }
             self.instances.want(asked + ROUND);
         }
         if !self.stray_ids.names.is_empty() {

@@ -29,7 +29,7 @@ use super::time::Time;
 use cluster::{Surroundings, Watched};
 use command::Command;
 use looks::{Looks, Outcome};
-use moving::Phase;
+use moving::{Moving, Phase};
 use tagging::{Purpose, TagWrite};
 
 /// What a problem begins with where EC2 did not tell whether it would allow a move.
@@ -657,10 +657,10 @@ impl Watch {
             let open: Vec<AllocationId> = watched.moving.keys().cloned().collect();
             for id in open {
                 let moving = watched.moving.get(&id);
-                if moving.is_some_and(|moving| !matches!(moving.phase, Phase::Waiting { .. })) {
+                if moving.is_some_and(Moving::is_in_doubt) {
                     self.in_doubt.insert(id.clone());
                 }
-                let error = moving.and_then(|moving| moving.error.clone());
+                let error = moving.and_then(Moving::trouble).cloned();
                 let why = self.ended_by();
                 let error = error.map_or_else(
                     || format!("{why} before EC2 showed the new holder"),

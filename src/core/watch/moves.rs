@@ -337,7 +337,12 @@ impl Watch {
             }
             let same = plan.as_ref().is_some_and(|plan| plan.to == moving.plan.to);
             if !same || moving.tries >= MAX_TRIES {
-                let error = moving.error.clone().unwrap_or_else(|| "it is no longer to be made".to_owned());
+                let over = "it was no longer to be made";
+                let error = match &moving.error {
+                    Some(error) if same => error.clone(),
+                    Some(error) => format!("{error}; then {over}"),
+                    None => over.to_owned(),
+                };
                 self.ended(watched, id, Some(error), !same, now);
                 self.timers.insert((now, watched.cluster.name.clone()));
                 return false;
@@ -366,7 +371,7 @@ impl Watch {
             self.moves_open += 1;
             Moving { held_before, last_recorded, ..Moving::new(plan, now, detect) }
         });
-        (moving.plan.slot, moving.plan.why) = (slot.clone(), why);
+        moving.aim(slot.clone(), why);
         let only_if_unheld = moving.takes_from_nobody(shown.as_ref(), now);
         moving.sent(act_id, only_if_unheld);
         watched.at_rest = false;

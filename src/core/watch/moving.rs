@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::core::decide::{EXTERNAL, Plan, SETTLING, Why};
 use crate::core::model::{CloudError, Failure, InstanceId};
 use crate::core::report::MoveReport;
-use crate::core::snapshot::Holder;
+use crate::core::snapshot::{Holder, Slot};
 use crate::core::tags::State;
 use crate::core::time::Time;
 
@@ -38,8 +38,9 @@ pub const LAST_LOOK_WITHIN: Duration = Duration::from_secs(2);
 pub const ELSEWHERE_AFTER: Duration = Duration::from_secs(1);
 /// How often a move is sent though EC2 says each time that it does not know the address, or the credentials.
 pub const MAX_UNKNOWN: u32 = 5;
-/// How long EC2 may refuse, as held, an address that it shows on nobody, before it is moved whoever holds it: nothing holds back a rescue.
-pub const HELD_FOR: Duration = VERIFY_FOR;
+/// How long EC2 may refuse, as held, an address that it shows on nobody, before it is moved whoever holds it: what it shows is taken as the truth
+/// then, and nothing holds back a rescue.
+pub const HELD_FOR: Duration = SETTLING;
 /// How often a move to one node is sent before its address is judged afresh.
 pub const MAX_TRIES: u32 = 100;
 
@@ -146,6 +147,14 @@ impl Moving {
     pub fn takes_from_nobody(&self, shown: Option<&Holder>, now: Time) -> bool {
         let refused_for_long = self.held_since.is_some_and(|since| now.since(since) >= HELD_FOR);
         shown == Some(&Holder::Nobody) && !refused_for_long
+    }
+
+    /// It goes to this place, for this reason: that another place carries an Elastic IP says nothing of this one.
+    pub fn aim(&mut self, slot: Slot, why: Why) {
+        if self.plan.slot != slot {
+            self.held_since = None;
+        }
+        (self.plan.slot, self.plan.why) = (slot, why);
     }
 
     pub fn sent(&mut self, id: u64, only_if_unheld: bool) {
@@ -291,6 +300,20 @@ impl Moving {
         matches!(self.phase, Phase::Looking { doubted: false, .. })
     }
 
+    /// What went wrong with the last call, if anything did.
+    pub fn trouble(&self) -> Option<&String> {
+        self.error.as_ref().filter(|_| !self.is_accepted())
+    }
+
+    /// Whether the last call may have its effect, or have had it.
+    pub fn is_in_doubt(&self) -> bool {
+        match self.phase {
+            Phase::Sent { .. } => true,
+            Phase::Waiting { .. } => false,
+            Phase::Looking { .. } => self.may_have_acted,
+        }
+    }
+
     /// EC2 accepted it and never showed it, but `shown` has the address on nobody now: as it has left its holder, the move was most likely
     /// made, and undone by somebody. What is to be remembered then, where `before` is: the brake counts it.
     pub fn count_undone(&self, shown: &Holder, before: Option<&State>, now: Time) -> Option<State> {
@@ -320,12 +343,10 @@ impl Moving {
         };
         let seconds = (VERIFY_FOR + late).as_secs();
         let still = if shown.instance() == self.plan.from.as_ref() { "still shows" } else { "shows" };
-        match &self.error {
-            Some(error) if !self.is_accepted() => {
-                format!("{error}; after {seconds} s EC2 {still} {shows} as the holder")
-            }
-            before => {
-                let before = before.as_ref().map(|error| format!(" (an earlier try: {error})")).unwrap_or_default();
+        match self.trouble() {
+            Some(error) => format!("{error}; after {seconds} s EC2 {still} {shows} as the holder"),
+            None => {
+                let before = self.error.as_ref().map(|error| format!(" (an earlier try: {error})")).unwrap_or_default();
                 format!("EC2 accepted the move, but after {seconds} s {still} {shows} as the holder{before}")
             }
         }
@@ -351,7 +372,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::core::snapshot::Slot;
 
     fn moving() -> Moving {
         let slot = Slot { interface: "eni-2".into(), private_ip: Ipv4Addr::new(10, 0, 0, 2) };
@@ -555,10 +575,11 @@ mod tests {
         assert!(!is_over(&mut moving, Failure::Held, "Resource.AlreadyAssociated"));
         let refused = moving.never(&Holder::Nobody, "nobody", Time::from_millis(10_000));
         assert_eq!(refused, "Resource.AlreadyAssociated: a message; after 10 s EC2 shows nobody as the holder");
+        assert_eq!(moving.trouble().map(String::as_str), Some("Resource.AlreadyAssociated: a message"));
         assert_eq!(moving.answered(Ok(()), 2, Time::from_millis(0)), None);
         let accepted = moving.never(&Holder::Nobody, "nobody", Time::from_millis(10_000));
         let text = "EC2 accepted the move, but after 10 s shows nobody as the holder (an earlier try: Resource.AlreadyAssociated: a message)";
-        assert_eq!(accepted, text);
+        assert_eq!((accepted.as_str(), moving.trouble()), (text, None));
     }
 
     #[test]
@@ -580,7 +601,16 @@ mod tests {
         // An old answer; or it was released again.
         assert!(matches!(refused().seen(&Holder::Nobody, Some(2), at(100)), Progress::Again(_)));
         let takes = |shown: Holder, ms| refused().takes_from_nobody(Some(&shown), at(ms));
-        assert!(takes(Holder::Nobody, 9_999) && !takes(Holder::Nobody, 10_000) && !takes(third.clone(), 0));
+        assert!(takes(Holder::Nobody, 29_999) && !takes(Holder::Nobody, 30_000) && !takes(third.clone(), 0));
+        // Another place may be free.
+        let mut aimed = refused();
+        let (slot, why) = (aimed.plan.slot.clone(), aimed.plan.why);
+        aimed.aim(slot.clone(), why);
+        assert!(!aimed.takes_from_nobody(Some(&Holder::Nobody), at(30_000)));
+        aimed.aim(Slot { interface: "eni-9".into(), ..slot }, why);
+        assert!(aimed.takes_from_nobody(Some(&Holder::Nobody), at(30_000)));
+        // It was refused: nothing of it is on its way.
+        assert!(!refused().is_in_doubt());
         assert!(!takes(Holder::Loose("eni-1".into(), at(0)), 0));
         // Who may take it from whoever holds it, and may not: the target cannot have it.
         let mut moving = moving();

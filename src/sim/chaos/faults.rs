@@ -469,6 +469,7 @@ impl Chaos {
                 let key = pick(&mut self.rng, &[0, 1]);
                 let key = self.health_keys().get(key).cloned().unwrap_or_else(|| "health".to_owned());
                 self.world.tag(&node, &key, &text);
+                self.judge(|checker| checker.health_forged(&node, now_abs));
                 true
             }
             "edit-policy" => {

@@ -441,12 +441,14 @@ const CASES: &[(&str, Deed, Deed)] = &[
         "ignores the brake",
         |it| {
             one_move_and_bad_again(it);
-            it.judge.health_forged(it.now_ms);
+            it.judge.health_forged(&it.b, it.now_ms);
             it.pass(BOUNDS.stable_ms / 2);
             it.moves(ONE, &it.c.clone());
         },
         |it| {
-            it.judge.health_forged(it.now_ms - BOUNDS.window_ms);
+            // Long ago, or of another.
+            it.judge.health_forged(&it.b, it.now_ms - BOUNDS.window_ms);
+            it.judge.health_forged(&it.a, it.now_ms);
             one_move_and_bad_again(it);
             it.pass(BOUNDS.stable_ms / 2);
             it.moves(ONE, &it.c.clone());
@@ -629,7 +631,8 @@ const CASES: &[(&str, Deed, Deed)] = &[
         },
         |it| {
             fails_by_service(it);
-            it.view(&it.b.clone()).bad_by.agent = true;
+            let bad_by = &mut it.view(&it.b.clone()).bad_by;
+            (bad_by.agent, bad_by.alarm) = (true, true);
             it.look();
             it.moves(ONE, &it.b.clone());
         },
