@@ -352,6 +352,12 @@ pub fn is_stale(shown: &Holder, state: Option<&State>, now: Time) -> bool {
     state.is_some_and(|state| state.from.is_some() && may_have_moved(shown, state, now))
 }
 
+/// The last move, if the reading is older than that: then whom it went to is believed.
+fn unseen_move<'a>(address: &ClusterAddress, state: Option<&'a State>, question: Question<'_>) -> Option<&'a State> {
+    let is_unseen = |state: &&State| is_stale(&address.holder, Some(state), question.now);
+    state.filter(is_unseen).filter(|state| question.cluster.nodes.contains_key(&state.holder))
+}
+
 /// Whether a read that shows `shown` may be older than the last move: that of an address that nobody held may have been undone as well.
 fn may_have_moved(shown: &Holder, state: &State, now: Time) -> bool {
     now.since(state.since) < SETTLING
@@ -375,8 +381,13 @@ pub fn last_move(state: Option<&State>, now: Time) -> Option<Time> {
 pub fn decide(question: Question<'_>) -> Vec<Ruling> {
     let mut held: BTreeMap<&InstanceId, usize> = BTreeMap::new();
     let mut taken = question.taken.clone();
+    // As each ruling takes it: a reading that is older than the last move tells nothing of who holds how many.
+    let holder = |address| {
+        let state = remembered(address, question.memory.get(&address.id));
+        unseen_move(address, state, question).map(|state| &state.holder).or_else(|| address.holder.instance())
+    };
     for address in &question.cluster.addresses {
-        if let Some(id) = address.holder.instance() {
+        if let Some(id) = holder(address) {
             *held.entry(id).or_default() += 1;
         }
         let state = remembered(address, question.memory.get(&address.id));
@@ -399,7 +410,7 @@ pub fn decide(question: Question<'_>) -> Vec<Ruling> {
             if let Some((id, _)) = question.cluster.nodes.get_key_value(&plan.to) {
                 *held.entry(id).or_default() += 1;
             }
-            if let Some(count) = address.holder.instance().and_then(|id| held.get_mut(id)) {
+            if let Some(count) = holder(address).and_then(|id| held.get_mut(id)) {
                 *count = count.saturating_sub(1);
             }
         }
@@ -692,9 +703,7 @@ impl<'a> Asked<'a> {
         let ip = self.address.public_ip;
         let state = remembered(self.address, self.memory());
         let shown = &self.address.holder;
-        let settling = state.filter(|state| {
-            is_stale(shown, Some(state), now) && self.question.cluster.nodes.contains_key(&state.holder)
-        });
+        let settling = unseen_move(self.address, state, self.question);
         let holder = match (settling, shown) {
             (Some(state), _) => &state.holder,
             (None, Holder::Node(id)) => id,
@@ -1188,9 +1197,7 @@ impl<'a> Asked<'a> {
         let ip = self.address.public_ip;
         let now = self.question.now;
         let state = remembered(self.address, self.memory());
-        if let Some(state) = state.filter(|state| is_stale(&self.address.holder, Some(state), now))
-            && self.question.cluster.nodes.contains_key(&state.holder)
-        {
+        if let Some(state) = unseen_move(self.address, state, self.question) {
             let rated = self.rated(Some(&state.holder));
             let until = state.since + SETTLING;
             let text = format!("{} The command waits for that, and is decided on then.", self.settling_text(state));

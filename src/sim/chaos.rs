@@ -10,6 +10,7 @@ mod tell;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{UnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -139,6 +140,8 @@ pub struct Tally {
     pub simulated_ms: u64,
     /// The same, each cluster counted for itself.
     pub clusters_ms: u64,
+    /// Of that, where a watch probes every second: the others have no probe, or are swept once a minute.
+    pub probed_ms: u64,
     /// Moves that watches made.
     pub moves: u64,
     /// Of these, by a watch's own decision, and from nobody or off a holder that was gone, bad, drained or leaving.
@@ -173,6 +176,7 @@ impl Tally {
         self.lives += other.lives;
         self.simulated_ms += other.simulated_ms;
         self.clusters_ms += other.clusters_ms;
+        self.probed_ms += other.probed_ms;
         self.moves += other.moves;
         self.necessary += other.necessary;
         self.recoveries += other.recoveries;
@@ -187,6 +191,11 @@ impl Tally {
     /// Simulated hours, each cluster counted for itself.
     pub fn hours(&self) -> f64 {
         self.clusters_ms as f64 / 3_600_000.0
+    }
+
+    /// Of these, the hours in which a watch probed every second.
+    pub fn probed_hours(&self) -> f64 {
+        self.probed_ms as f64 / 3_600_000.0
     }
 
     /// What was to be met and was not: kinds of faults, what they do, reasons, recovery, enough of all.
@@ -220,9 +229,10 @@ impl std::fmt::Display for Tally {
         let faults: u64 = self.faults.values().sum();
         writeln!(
             f,
-            "{} lives, {:.1} simulated cluster-hours ({:.1} hours, {:.1} clusters side by side), {} invocations, {} probes, {faults} faults, {} moves ({} necessary), {} recoveries, {} broken rules",
+            "{} lives, {:.1} simulated cluster-hours ({:.1} at one-second probing; {:.1} hours, {:.1} clusters side by side), {} invocations, {} probes, {faults} faults, {} moves ({} necessary), {} recoveries, {} broken rules",
             self.lives,
             self.hours(),
+            self.probed_hours(),
             self.simulated_ms as f64 / 3_600_000.0,
             self.clusters_ms as f64 / self.simulated_ms.max(1) as f64,
             self.invocations,
@@ -301,14 +311,27 @@ struct Chaos {
     random_moves_ms: u64,
 }
 
-/// Lives one life.
+/// Lives one life. One that panics has broken a rule, too: what is known of it then is its seed.
 pub fn live(life: Life) -> Tally {
-    let mut chaos = Chaos::new(life);
-    for _ in 0..life.rounds {
-        chaos.trouble();
-        chaos.rest();
-    }
-    chaos.tally()
+    guarded(life.seed, || {
+        let mut chaos = Chaos::new(life);
+        for _ in 0..life.rounds {
+            chaos.trouble();
+            chaos.rest();
+        }
+        chaos.tally()
+    })
+}
+
+fn guarded(seed: u64, lived: impl FnOnce() -> Tally + UnwindSafe) -> Tally {
+    catch_unwind(lived).unwrap_or_else(|panic| {
+        let words =
+            panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        let text = words.unwrap_or("without a word").to_owned();
+        let timeline = vec![(0, format!("BROKEN: panics: {text}"))];
+        let violations = vec![(seed, Violation { at_ms: 0, rule: "panics", text })];
+        Tally { lives: 1, violations, timeline, ..Tally::default() }
+    })
 }
 
 fn pick<T: Copy + Default>(rng: &mut fastrand::Rng, all: &[T]) -> T {
@@ -997,12 +1020,15 @@ impl Chaos {
         }
         timeline.sort_by_key(|(at_ms, _)| *at_ms);
         let simulated_ms = self.world.now_ms();
+        let watched = self.life.player == Player::Eipwatch && !self.world.settings.watch.is_zero();
+        let probed = self.teams.iter().filter(|team| watched && team.probed).count();
         let mut met = std::mem::take(&mut self.world.met);
         add(&mut met, self.world.ec2.met());
         Tally {
             lives: 1,
             simulated_ms,
             clusters_ms: simulated_ms * self.teams.len() as u64,
+            probed_ms: simulated_ms * probed as u64,
             moves: self.teams.iter().map(|team| team.checker.moves).sum(),
             necessary: self.teams.iter().map(|team| team.checker.necessary).sum(),
             recoveries: self.recoveries,

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use eipwatch::core::decide::Kind;
 use eipwatch::core::log::Record;
 use eipwatch::core::watch::Ending;
 use eipwatch::embedded::ec2::{
@@ -533,7 +534,8 @@ impl Stage {
         let mut text = text.to_owned();
         for (number, name) in self.names.iter().enumerate() {
             let id = self.world.node(number);
-            text = text.replace(&format!("{name} ({id})"), name).replace(&*id, name);
+            text = text.replace(&format!("{name} ({id})"), name);
+            text = text.replace(&format!("en{id}"), &format!("the interface of {name}")).replace(&*id, name);
         }
         for (number, id) in self.world.addresses.iter().enumerate() {
             text = text.replace(&**id, &address_name(number));
@@ -590,8 +592,19 @@ impl Stage {
             }
         }
         for handle in self.labels.keys().copied() {
-            for record in self.world.log(handle) {
-                lines.extend(self.record(handle, record));
+            let mut log = self.world.log(handle);
+            while let [record, later @ ..] = log {
+                log = later;
+                let moves = |it: &Record| {
+                    it.at() == record.at()
+                        && matches!(it, Record::Decision { decision, .. } if decision.kind == Kind::Move)
+                };
+                // Who stays stays after a move, but for what was decided before it.
+                let told = self.record(handle, record).map(|(at_ms, rank, text)| match rank {
+                    STAYS if later.iter().any(moves) => (at_ms, SEEN, text),
+                    rank => (at_ms, rank, text),
+                });
+                lines.extend(told);
             }
             if let Some(Ending::BadRequest(bad)) = self.world.ending(handle) {
                 let at_ms = self.world.ended_ms(handle).unwrap_or_default();

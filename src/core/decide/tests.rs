@@ -419,8 +419,14 @@ fn an_old_answer_is_waited_out_where_it_would_go_back() {
     scene.fails("i-2");
     scene.address().prefer = Some("i-1".into());
     assert_eq!(scene.waits(), Some((Why::Settling, Some(in_s(20)), None)));
+    // i-1 holds no more than i-3: another watch, which may have moved it there meanwhile, chose alike.
     scene.address().prefer = None;
+    assert_eq!(scene.waits(), Some((Why::Settling, Some(in_s(20)), None)));
+    scene.fails("i-1");
     assert_eq!(scene.verdict(), to("i-3", Why::HolderUnhealthy));
+    scene.fails("i-3");
+    scene.stops("i-2");
+    assert_eq!(scene.waits(), Some((Why::Settling, Some(in_s(20)), None)));
     scene.memory.order = Some(Order { to: Some("i-3".into()), force: false });
     assert_eq!(scene.waits(), Some((Why::Settling, Some(in_s(20)), None)));
 }

@@ -33,6 +33,13 @@ fn moves(chaos: &Chaos, allocation: &Id) -> Request {
 }
 
 #[test]
+fn a_life_that_panics_is_told_with_its_seed() {
+    let tally = guarded(7, || panic!("on purpose"));
+    let violation = Violation { at_ms: 0, rule: "panics", text: "on purpose".to_owned() };
+    assert_eq!((tally.lives, tally.violations), (1, vec![(7, violation)]));
+}
+
+#[test]
 fn a_reader_changes_nothing() {
     for (reader, found) in [(WATCH + 1, vec![]), (WATCH, vec!["a reader changes"])] {
         let mut chaos = life();

@@ -13,6 +13,7 @@
 mod branch;
 mod judge;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -181,178 +182,194 @@ const PAIR: Setup = Setup {
 };
 
 #[test]
+fn every_why_is_met_in_some_world() {
+    let worlds = [RACE, THREE, HOLDER, EC2, EVENTS, FAILBACK, BRAKE, COMMANDS, ORDER];
+    let met: BTreeSet<&str> = worlds.iter().flat_map(|world| world.whys).copied().collect();
+    assert_eq!(met, Why::ALL.iter().map(|why| why.as_str()).collect());
+}
+
+#[test]
 fn the_rules_judged_are_the_properties_checked() {
     assert!(rules().iter().map(|it| it.name).eq(RULES));
 }
 
+const RACE: Setup = Setup {
+    name: "race",
+    second: &[(Wakes::Schedule, 0), (Wakes::Schedule, 150), (Wakes::Schedule, 700)],
+    deeds: &[Deed::Die(0)],
+    at_ms: &[1_450],
+    whys: &["holder-unhealthy", "healthy", "settling"],
+    ..PAIR
+};
+
 #[test]
 fn two_watches_race_to_the_same_failover() {
-    let setup = Setup {
-        name: "race",
-        second: &[(Wakes::Schedule, 0), (Wakes::Schedule, 150), (Wakes::Schedule, 700)],
-        deeds: &[Deed::Die(0)],
-        at_ms: &[1_450],
-        whys: &["holder-unhealthy", "healthy", "settling"],
-        ..PAIR
-    };
-    explore(setup, 1_004);
+    explore(RACE, 1_004);
 }
+
+const THREE: Setup = Setup {
+    name: "three",
+    nodes: 3,
+    deeds: &[Deed::Die(0), Deed::Die(1), Deed::Heal(0), Deed::Stop(1), Deed::Hand(2)],
+    at_ms: &[1_450, 2_450, 4_450],
+    deeds_left: 2,
+    faults_left: 1,
+    whys: &["holder-unhealthy", "holder-gone", "moved-elsewhere"],
+    ..PAIR
+};
 
 #[test]
 fn three_nodes_fail_one_after_another() {
-    let setup = Setup {
-        name: "three",
-        nodes: 3,
-        deeds: &[Deed::Die(0), Deed::Die(1), Deed::Heal(0), Deed::Stop(1), Deed::Hand(2)],
-        at_ms: &[1_450, 2_450, 4_450],
-        deeds_left: 2,
-        faults_left: 1,
-        whys: &["holder-unhealthy", "holder-gone", "moved-elsewhere"],
-        ..PAIR
-    };
-    explore(setup, 1_015);
+    explore(THREE, 1_015);
 }
+
+const HOLDER: Setup = Setup {
+    name: "holder",
+    second: &[(Wakes::Nothing, 0)],
+    deeds: &[
+        Deed::Die(1),
+        Deed::Stop(0),
+        Deed::Terminate(0),
+        Deed::Drain(0),
+        Deed::Untag(0),
+        Deed::Remove,
+        Deed::GiveAway,
+        Deed::Occupy(1),
+        Deed::Pause,
+        Deed::Forget,
+    ],
+    at_ms: &[1_450, 3_450],
+    deeds_left: 2,
+    instances: &[Fate::Fails, Fate::Stale],
+    moves: &[Fate::FailsAfter, Fate::Hollow, Fate::Denied, Fate::Refused, Fate::DieAfter],
+    faults_left: 1,
+    whys: &[
+        "no-holder",
+        "holder-gone",
+        "holder-draining",
+        "last-resort",
+        "no-candidate",
+        "manual-mode",
+        "outsider",
+        "no-free-private-address",
+        "not-permitted",
+    ],
+    ..PAIR
+};
 
 #[test]
 fn whatever_becomes_of_the_holder_and_the_address() {
-    let setup = Setup {
-        name: "holder",
-        second: &[(Wakes::Nothing, 0)],
-        deeds: &[
-            Deed::Die(1),
-            Deed::Stop(0),
-            Deed::Terminate(0),
-            Deed::Drain(0),
-            Deed::Untag(0),
-            Deed::Remove,
-            Deed::GiveAway,
-            Deed::Occupy(1),
-            Deed::Pause,
-            Deed::Forget,
-        ],
-        at_ms: &[1_450, 3_450],
-        deeds_left: 2,
-        instances: &[Fate::Fails, Fate::Stale],
-        moves: &[Fate::FailsAfter, Fate::Hollow, Fate::Denied, Fate::Refused, Fate::DieAfter],
-        faults_left: 1,
-        whys: &[
-            "no-holder",
-            "holder-gone",
-            "holder-draining",
-            "last-resort",
-            "no-candidate",
-            "manual-mode",
-            "outsider",
-            "no-free-private-address",
-            "not-permitted",
-        ],
-        ..PAIR
-    };
-    explore(setup, 912);
+    explore(HOLDER, 912);
 }
+
+const EC2: Setup = Setup {
+    name: "ec2",
+    policy: Policy { probed: false, ..POLICY },
+    deeds: &[Deed::Stop(0), Deed::Terminate(0), Deed::Hand(1), Deed::Drain(1)],
+    at_ms: &[1_450, 3_450],
+    deeds_left: 2,
+    instances: &[Fate::Stale],
+    faults_left: 1,
+    whys: &["holder-gone"],
+    ..PAIR
+};
 
 #[test]
 fn without_probes_ec2_decides() {
-    let setup = Setup {
-        name: "ec2",
-        policy: Policy { probed: false, ..POLICY },
-        deeds: &[Deed::Stop(0), Deed::Terminate(0), Deed::Hand(1), Deed::Drain(1)],
-        at_ms: &[1_450, 3_450],
-        deeds_left: 2,
-        instances: &[Fate::Stale],
-        faults_left: 1,
-        whys: &["holder-gone"],
-        ..PAIR
-    };
-    explore(setup, 402);
+    explore(EC2, 402);
 }
+
+const EVENTS: Setup = Setup {
+    name: "events",
+    launched_ago_ms: 30_000,
+    second: &[
+        (Wakes::Stopped { ago_ms: 5_000 }, 500),
+        (Wakes::Stopped { ago_ms: 40_000 }, 500),
+        (Wakes::Stopped { ago_ms: 5_000 }, 57_000),
+        (Wakes::Spot, 500),
+    ],
+    deeds: &[Deed::Die(1), Deed::Stop(0)],
+    at_ms: &[1_450],
+    faults_left: 2,
+    moves_due: 1,
+    whys: &["holder-gone", "holder-leaving"],
+    ..PAIR
+};
 
 #[test]
 fn events_come_late_or_of_an_earlier_life() {
-    let setup = Setup {
-        name: "events",
-        launched_ago_ms: 30_000,
-        second: &[
-            (Wakes::Stopped { ago_ms: 5_000 }, 500),
-            (Wakes::Stopped { ago_ms: 40_000 }, 500),
-            (Wakes::Stopped { ago_ms: 5_000 }, 57_000),
-            (Wakes::Spot, 500),
-        ],
-        deeds: &[Deed::Die(1), Deed::Stop(0)],
-        at_ms: &[1_450],
-        faults_left: 2,
-        moves_due: 1,
-        whys: &["holder-gone", "holder-leaving"],
-        ..PAIR
-    };
-    explore(setup, 1_663);
+    explore(EVENTS, 1_663);
 }
+
+const FAILBACK: Setup = Setup {
+    name: "failback",
+    policy: Policy { stable_ms: 2_000, failback: true, ..POLICY },
+    tags: &[("prefer", "@0"), ("state", "holder=@1 since=-40 from=@0 why=holder-unhealthy moves=-40")],
+    holder: 1,
+    second: &[(Wakes::Schedule, 300), (Wakes::Spot, 700)],
+    deeds: &[Deed::Die(0), Deed::Die(1), Deed::Hand(1), Deed::Drain(0)],
+    at_ms: &[1_450, 2_950],
+    faults_left: 2,
+    moves_due: 1,
+    whys: &["failback"],
+    ..PAIR
+};
 
 #[test]
 fn it_goes_back_to_the_preferred_node_and_not_to_one_that_leaves() {
-    let setup = Setup {
-        name: "failback",
-        policy: Policy { stable_ms: 2_000, failback: true, ..POLICY },
-        tags: &[("prefer", "@0"), ("state", "holder=@1 since=-40 from=@0 why=holder-unhealthy moves=-40")],
-        holder: 1,
-        second: &[(Wakes::Schedule, 300), (Wakes::Spot, 700)],
-        deeds: &[Deed::Die(0), Deed::Die(1), Deed::Hand(1), Deed::Drain(0)],
-        at_ms: &[1_450, 2_950],
-        faults_left: 2,
-        moves_due: 1,
-        whys: &["failback"],
-        ..PAIR
-    };
-    explore(setup, 3_288);
+    explore(FAILBACK, 3_288);
 }
+
+const BRAKE: Setup = Setup {
+    name: "brake",
+    policy: Policy { stable_ms: 10_000, max_moves: 1, ..POLICY },
+    tags: &[("state", "holder=@0 since=-40 from=@1 why=holder-unhealthy moves=-40")],
+    deeds: &[Deed::Die(0), Deed::Heal(0), Deed::Stop(0), Deed::Drain(0)],
+    at_ms: &[1_450, 3_450],
+    deeds_left: 2,
+    faults_left: 2,
+    whys: &["max-moves", "holder-gone", "holder-draining"],
+    ..PAIR
+};
 
 #[test]
 fn the_brake_holds() {
-    let setup = Setup {
-        name: "brake",
-        policy: Policy { stable_ms: 10_000, max_moves: 1, ..POLICY },
-        tags: &[("state", "holder=@0 since=-40 from=@1 why=holder-unhealthy moves=-40")],
-        deeds: &[Deed::Die(0), Deed::Heal(0), Deed::Stop(0), Deed::Drain(0)],
-        at_ms: &[1_450, 3_450],
-        deeds_left: 2,
-        faults_left: 2,
-        whys: &["max-moves", "holder-gone", "holder-draining"],
-        ..PAIR
-    };
-    explore(setup, 2_279);
+    explore(BRAKE, 2_279);
 }
+
+const COMMANDS: Setup = Setup {
+    name: "commands",
+    nodes: 3,
+    second: &[
+        (Wakes::Move { to: 1, force: false }, 1_600),
+        (Wakes::Move { to: 2, force: true }, 1_600),
+        (Wakes::Status, 1_600),
+    ],
+    deeds: &[Deed::Die(1), Deed::Die(0), Deed::Drain(1), Deed::Hand(2)],
+    at_ms: &[1_450, 1_750],
+    faults_left: 2,
+    moves_due: 1,
+    whys: &["manual", "refused"],
+    ..PAIR
+};
 
 #[test]
 fn commands_move_it_and_others_do_too() {
-    let setup = Setup {
-        name: "commands",
-        nodes: 3,
-        second: &[
-            (Wakes::Move { to: 1, force: false }, 1_600),
-            (Wakes::Move { to: 2, force: true }, 1_600),
-            (Wakes::Status, 1_600),
-        ],
-        deeds: &[Deed::Die(1), Deed::Die(0), Deed::Drain(1), Deed::Hand(2)],
-        at_ms: &[1_450, 1_750],
-        faults_left: 2,
-        moves_due: 1,
-        whys: &["manual", "refused"],
-        ..PAIR
-    };
-    explore(setup, 2_324);
+    explore(COMMANDS, 2_318);
 }
+
+const ORDER: Setup = Setup {
+    name: "order",
+    second: &[(Wakes::Nothing, 0)],
+    deeds: &[Deed::Slow(0), Deed::Hang(0), Deed::Heal(0), Deed::Die(0), Deed::Slow(1), Deed::Hang(1), Deed::Die(1)],
+    at_ms: &[1_150, 1_200, 1_500, 1_600, 2_150, 2_400],
+    deeds_left: 4,
+    faults_left: 0,
+    whys: &["holder-unhealthy", "no-candidate"],
+    ..PAIR
+};
 
 #[test]
 fn answers_come_in_any_order() {
-    let setup = Setup {
-        name: "order",
-        second: &[(Wakes::Nothing, 0)],
-        deeds: &[Deed::Slow(0), Deed::Hang(0), Deed::Heal(0), Deed::Die(0), Deed::Slow(1), Deed::Hang(1), Deed::Die(1)],
-        at_ms: &[1_150, 1_200, 1_500, 1_600, 2_150, 2_400],
-        deeds_left: 4,
-        faults_left: 0,
-        whys: &["holder-unhealthy", "no-candidate"],
-        ..PAIR
-    };
-    explore(setup, 1_462);
+    explore(ORDER, 1_462);
 }
