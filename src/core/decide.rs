@@ -322,6 +322,8 @@ pub struct Ruling {
     pub reading_wanted: Option<Time>,
     /// The move, if it is one and may be made.
     pub plan: Option<Plan>,
+    /// It should go to where EC2 shows it, by what may be an old answer: as if it were on its way there.
+    pub back: bool,
     /// Who could take the address now, the best first.
     pub candidates: Vec<InstanceId>,
 }
@@ -352,10 +354,26 @@ pub fn is_stale(shown: &Holder, state: Option<&State>, now: Time) -> bool {
     state.is_some_and(|state| state.from.is_some() && may_have_moved(shown, state, now))
 }
 
-/// The last move, if the reading is older than that: then whom it went to is believed.
-fn unseen_move<'a>(address: &ClusterAddress, state: Option<&'a State>, question: Question<'_>) -> Option<&'a State> {
-    let is_unseen = |state: &&State| is_stale(&address.holder, Some(state), question.now);
-    state.filter(is_unseen).filter(|state| question.cluster.nodes.contains_key(&state.holder))
+/// The last move, if the reading is older than that: then whom it went to is believed, as long as that is a node.
+pub fn unseen_move<'a>(
+    cluster: &Cluster,
+    address: &ClusterAddress,
+    state: Option<&'a State>,
+    now: Time,
+) -> Option<&'a State> {
+    let is_unseen = |state: &&State| is_stale(&address.holder, Some(state), now);
+    state.filter(is_unseen).filter(|state| cluster.nodes.contains_key(&state.holder))
+}
+
+/// Who holds an address, an old answer put right.
+pub fn holder<'a>(
+    cluster: &Cluster,
+    address: &'a ClusterAddress,
+    state: Option<&'a State>,
+    now: Time,
+) -> Option<&'a InstanceId> {
+    let unseen = unseen_move(cluster, address, state, now);
+    unseen.map(|state| &state.holder).or_else(|| address.holder.instance())
 }
 
 /// Whether a read that shows `shown` may be older than the last move: that of an address that nobody held may have been undone as well.
@@ -381,16 +399,12 @@ pub fn last_move(state: Option<&State>, now: Time) -> Option<Time> {
 pub fn decide(question: Question<'_>) -> Vec<Ruling> {
     let mut held: BTreeMap<&InstanceId, usize> = BTreeMap::new();
     let mut taken = question.taken.clone();
-    // As each ruling takes it: a reading that is older than the last move tells nothing of who holds how many.
-    let holder = |address| {
-        let state = remembered(address, question.memory.get(&address.id));
-        unseen_move(address, state, question).map(|state| &state.holder).or_else(|| address.holder.instance())
-    };
     for address in &question.cluster.addresses {
-        if let Some(id) = holder(address) {
+        let state = remembered(address, question.memory.get(&address.id));
+        // As the ruling will have it: an old answer tells nothing of who holds how many.
+        if let Some(id) = holder(question.cluster, address, state, question.now) {
             *held.entry(id).or_default() += 1;
         }
-        let state = remembered(address, question.memory.get(&address.id));
         let stays = question.manual || address.mode.in_force(question.now) != AddressMode::Auto;
         if let Some(state) = state.filter(|state| may_have_moved(&address.holder, state, question.now))
             && (state.from.is_some() || !stays)
@@ -405,12 +419,18 @@ pub fn decide(question: Question<'_>) -> Vec<Ruling> {
     for address in &question.cluster.addresses {
         let ruling = Asked { question, address, held: &held, taken: &taken, allowed_only: false }.rule();
         let settled_move = ruling.decision.kind == Kind::Move;
-        if let Some(plan) = ruling.plan.as_ref().filter(|_| settled_move) {
+        let plan = ruling.plan.as_ref().filter(|_| settled_move);
+        if let Some(plan) = plan {
             taken.give(plan.slot.clone(), address.id.clone());
-            if let Some((id, _)) = question.cluster.nodes.get_key_value(&plan.to) {
+        }
+        let goes_back = address.holder.instance().filter(|_| ruling.back);
+        if let Some(to) = plan.map(|plan| &plan.to).or(goes_back) {
+            if let Some((id, _)) = question.cluster.nodes.get_key_value(to) {
                 *held.entry(id).or_default() += 1;
             }
-            if let Some(count) = holder(address).and_then(|id| held.get_mut(id)) {
+            let state = remembered(address, question.memory.get(&address.id));
+            let holder = holder(question.cluster, address, state, question.now);
+            if let Some(count) = holder.and_then(|id| held.get_mut(id)) {
                 *count = count.saturating_sub(1);
             }
         }
@@ -588,6 +608,7 @@ impl<'a> Asked<'a> {
             again_at: None,
             reading_wanted: None,
             plan: None,
+            back: false,
             candidates: rated
                 .iter()
                 .filter(|rated| rated.slot.is_ok() && self.forbidden(&rated.node.id).is_none())
@@ -656,7 +677,7 @@ impl<'a> Asked<'a> {
                 format!("the address is in mode {mode}")
             };
             let text = format!("{by}: nothing moves by itself. Otherwise: {}", ruling.decision.text);
-            ruling.plan = None;
+            (ruling.plan, ruling.back) = (None, false);
             ruling.decision = Decision {
                 kind: Kind::Stay,
                 to: None,
@@ -703,7 +724,7 @@ impl<'a> Asked<'a> {
         let ip = self.address.public_ip;
         let state = remembered(self.address, self.memory());
         let shown = &self.address.holder;
-        let settling = unseen_move(self.address, state, self.question);
+        let settling = unseen_move(self.question.cluster, self.address, state, now);
         let holder = match (settling, shown) {
             (Some(state), _) => &state.holder,
             (None, Holder::Node(id)) => id,
@@ -843,7 +864,7 @@ impl<'a> Asked<'a> {
             if ruling.decision.kind == Kind::Stay || back {
                 ruling.decision = self.decision(Kind::Stay, Why::Settling, self.settling_text(state), &rated);
                 ruling.plan = None;
-                ruling.pending |= back;
+                (ruling.pending, ruling.back) = (ruling.pending || back, back);
             }
         }
         ruling
@@ -1197,7 +1218,7 @@ impl<'a> Asked<'a> {
         let ip = self.address.public_ip;
         let now = self.question.now;
         let state = remembered(self.address, self.memory());
-        if let Some(state) = unseen_move(self.address, state, self.question) {
+        if let Some(state) = unseen_move(self.question.cluster, self.address, state, now) {
             let rated = self.rated(Some(&state.holder));
             let until = state.since + SETTLING;
             let text = format!("{} The command waits for that, and is decided on then.", self.settling_text(state));

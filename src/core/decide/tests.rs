@@ -275,6 +275,10 @@ impl Scene {
     }
 
     fn rule_while(&self, unreadable: Option<&CloudError>) -> Ruling {
+        self.rule_all_while(unreadable).remove(0)
+    }
+
+    fn rule_all_while(&self, unreadable: Option<&CloudError>) -> Vec<Ruling> {
         let occupied = BTreeMap::new();
         let memory = BTreeMap::from([(AllocationId::from("eipalloc-1"), self.memory.clone())]);
         let question = Question {
@@ -290,7 +294,7 @@ impl Scene {
             manual: false,
             now: ago(0),
         };
-        decide(question).remove(0)
+        decide(question)
     }
 
     pub fn rule(&self) -> Ruling {
@@ -429,6 +433,21 @@ fn an_old_answer_is_waited_out_where_it_would_go_back() {
     assert_eq!(scene.waits(), Some((Why::Settling, Some(in_s(20)), None)));
     scene.memory.order = Some(Order { to: Some("i-3".into()), force: false });
     assert_eq!(scene.waits(), Some((Why::Settling, Some(in_s(20)), None)));
+}
+
+#[test]
+fn what_may_have_gone_back_already_counts_where_it_went() {
+    let mut scene = Scene::new();
+    let moved = |from: &str| State { since: ago(10), from: Some(from.into()), ..state("i-2", 0) };
+    // By what may be old answers both are where i-2 has them from. Another watch would send the first to i-1, and the second to i-3.
+    scene.address().state = Some(moved("i-1"));
+    let mut second = ClusterAddress { id: "eipalloc-2".into(), ..scene.address().clone() };
+    (second.holder, second.state) = (Holder::Node("i-3".into()), Some(moved("i-3")));
+    scene.cluster.addresses.push(second);
+    scene.fails("i-2");
+    let rulings = scene.rule_all_while(None);
+    let waits = |ruling: &Ruling| ruling.pending && ruling.plan.is_none() && ruling.decision.why == Why::Settling;
+    assert!(rulings.len() == 2 && rulings.iter().all(waits), "{rulings:?}");
 }
 
 /// The holder fails, and has it from the best candidate since two seconds ago.

@@ -535,9 +535,10 @@ impl Watched {
                 (id, since.unwrap_or(addresses_from))
             });
             let gone = |id: &InstanceId| self.findings.get(id).is_some_and(|finding| finding.verdict == Verdict::Gone);
+            let state = remembered(address, Some(memory));
             let needs_rescue = match &address.holder {
                 Holder::Nobody => true,
-                Holder::Node(id) => gone(id),
+                Holder::Node(_) => decide::holder(&self.cluster, address, state, now).is_some_and(gone),
                 Holder::Loose(interface, read) => {
                     memory.loose(interface).is_some_and(|since| read.since(since) >= LOOSE_FOR)
                 }
@@ -612,7 +613,8 @@ impl Watched {
         }
         let waits_for_holder = |address: &ClusterAddress| {
             let pending = self.rulings.iter().any(|ruling| ruling.address == address.id && ruling.pending);
-            pending && is_stale(&address.holder, remembered(address, self.memory.get(&address.id)), now)
+            let state = remembered(address, self.memory.get(&address.id));
+            pending && decide::unseen_move(&self.cluster, address, state, now).is_some()
         };
         if self.cluster.addresses.iter().any(waits_for_holder) {
             around.looks.want_addresses((addresses_from + BACKOFF_MAX_URGENT).max(now));
@@ -852,12 +854,7 @@ impl Watched {
 
     /// Who holds an address, a stale read of it put right.
     pub fn holder_now(&self, address: &ClusterAddress, now: Time) -> Option<InstanceId> {
-        let state = remembered(address, self.memory.get(&address.id));
-        if is_stale(&address.holder, state, now) {
-            state.map(|state| state.holder.clone())
-        } else {
-            address.holder.instance().cloned()
-        }
+        decide::holder(&self.cluster, address, remembered(address, self.memory.get(&address.id)), now).cloned()
     }
 
     /// The same for people, whatever holds it.
