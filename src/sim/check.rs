@@ -316,10 +316,26 @@ fn calls_since(ec2: &Ec2, caller: u32, api: Api, since_ms: u64) -> impl Iterator
     recent.filter(move |call| call.caller == caller && call.api == api)
 }
 
-/// When a caller's last reading of addresses before this call of its reached EC2, if it was not too old to move by.
-fn last_read_ms(ec2: &Ec2, caller: u32, sent_ms: u64) -> Option<u64> {
-    let mut asked = calls_since(ec2, caller, Api::DescribeAddresses, sent_ms.saturating_sub(READ_BEFORE_MOVE_MS));
-    asked.find(|call| call.code.is_none() && call.at_ms <= sent_ms).map(|call| call.at_ms)
+/// Whether the last reading of addresses by which a caller made this move, if it was not too old to move by, reached EC2 before the address
+/// came to where it was then: within a millisecond by the order of the calls.
+fn read_before_it_came(ec2: &Ec2, caller: u32, sent_ms: u64, placed: &Placed, came_ms: u64) -> bool {
+    let moved = |call: &Call| {
+        let of = |change: &Request| matches!(change, Request::AssociateAddress { allocation, .. } if *allocation == placed.allocation);
+        call.changed && call.change.as_deref().is_some_and(of)
+    };
+    let oldest_ms = sent_ms.saturating_sub(READ_BEFORE_MOVE_MS);
+    let recent = ec2.calls().iter().rev().take_while(|call| call.at_ms >= oldest_ms);
+    let own = |call: &Call| call.caller == caller && call.at_ms == placed.at_ms && moved(call);
+    let until_own = recent.clone().position(own).map_or(0, |at| at + 1);
+    let mut came = false;
+    for call in recent.skip(until_own) {
+        let reads = call.api == Api::DescribeAddresses && call.code.is_none() && call.at_ms <= sent_ms;
+        if call.caller == caller && reads {
+            return call.at_ms < came_ms || came;
+        }
+        came |= call.caller != caller && call.at_ms == came_ms && moved(call);
+    }
+    false
 }
 
 /// Whether EC2 had too many calls to tell a caller of instances, at some time since then.
@@ -607,8 +623,8 @@ impl Checker {
         let late = sent_ms <= self.disturbed_ms || now_ms > sent_ms + moment.ec2.settings.timeout_ms;
         // EC2 moves whatever it is told to: who sent its call before the last move took effect, or has read the address before that and
         // not since, cannot have known of it, nor of an order that was carried out moments ago who moves it to that very node.
-        let unseen = sent_ms < address.came_ms
-            || last_read_ms(moment.ec2, caller, sent_ms).is_some_and(|read_ms| read_ms < address.came_ms);
+        let unseen =
+            sent_ms < address.came_ms || read_before_it_came(moment.ec2, caller, sent_ms, placed, address.came_ms);
         let blind = !late
             && matches!(address.cause, Cause::Call { caller: before, .. } if before != caller)
             && (unseen || ordered_off)

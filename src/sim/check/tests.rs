@@ -574,6 +574,24 @@ const CASES: &[(&str, Deed, Deed)] = &[
         },
     ),
     (
+        // Within a millisecond by the order of the calls.
+        "too many moves",
+        |it| {
+            it.a_is_bad();
+            it.moves(ONE, &it.b.clone());
+            it.reads(THIRD);
+            it.moves(OTHER, &it.c.clone());
+            it.moves(THIRD, &it.b.clone());
+        },
+        |it| {
+            it.a_is_bad();
+            it.moves(ONE, &it.b.clone());
+            it.moves(OTHER, &it.c.clone());
+            it.reads(THIRD);
+            it.moves(THIRD, &it.b.clone());
+        },
+    ),
+    (
         // The fault itself excuses nothing; what comes of it later is another.
         "too many moves",
         |it| {
