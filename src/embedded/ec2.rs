@@ -972,6 +972,11 @@ impl Ec2 {
         self.instances.get(instance).map(|vm| &vm.zone)
     }
 
+    /// What an instance's application check says.
+    pub fn application_check(&self, instance: &str) -> Option<Check> {
+        self.instances.get(instance).map(|vm| vm.status.application)
+    }
+
     /// A resource's tags.
     pub fn tags(&self, resource: &str) -> Option<&Tags> {
         Some(self.tags_of(resource)?.newest().as_ref())

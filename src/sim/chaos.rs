@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::core::watch::Ending;
-use crate::embedded::ec2::{Call, Id, InstanceSpec, Request, State};
+use crate::embedded::ec2::{Call, Check, Id, InstanceSpec, Request, State};
 use crate::embedded::faults::{Fault, Rule};
 
 use super::check::{BadBy, Bounds, Checker, Claim, Condition, Moment, NodeView, Role, Violation};
@@ -919,6 +919,7 @@ impl Chaos {
                 due: self.booked.get(id).is_some_and(|at_ms| self.now_abs() + LEFT_BEFORE_EVENT_MS >= *at_ms),
                 elsewhere: self.elsewhere.contains(id),
                 undescribed: self.world.ec2.zone(id).is_some_and(|zone| zones.contains(&&**zone)),
+                outlived: !self.impaired.contains(id) && self.world.ec2.application_check(id) == Some(Check::Impaired),
             })
             .collect()
     }

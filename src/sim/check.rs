@@ -88,6 +88,9 @@ pub struct NodeView {
     pub elsewhere: bool,
     /// Whether its zone is disrupted, so that EC2 describes others but not it.
     pub undescribed: bool,
+    /// Whether its application check says impaired though it was started anew since: whether EC2 lets it outlive that nobody knows, so that
+    /// such a node may be taken and may be left out.
+    pub outlived: bool,
 }
 
 /// The world at a moment.
@@ -220,6 +223,7 @@ struct NodeTruth {
     scheduled: Steady<bool>,
     due: Steady<bool>,
     undescribed: Steady<bool>,
+    outlived: Steady<bool>,
     /// When somebody last took back what was announced of it: a scheduled event that was known then counts no more.
     undrained_ms: u64,
     /// Written where every sweep reads it.
@@ -478,6 +482,7 @@ impl Checker {
                     node.scheduled.update(view.scheduled, now_ms);
                     node.due.update(view.due, now_ms);
                     node.undescribed.update(view.undescribed, now_ms);
+                    node.outlived.update(view.outlived, now_ms);
                     node.on_record.update(on_record, now_ms);
                     node.impaired.update(impaired, now_ms);
                     node.priority.update(priority, now_ms);
@@ -497,6 +502,7 @@ impl Checker {
                         scheduled: Steady { value: view.scheduled, since_ms },
                         due: Steady { value: view.due, since_ms },
                         undescribed: Steady { value: view.undescribed, since_ms },
+                        outlived: Steady { value: view.outlived, since_ms },
                         undrained_ms: 0,
                         drained,
                         on_record: Steady { value: on_record, since_ms },
@@ -924,6 +930,7 @@ impl Checker {
                 && node.announced.long(&false, for_ms, now_ms)
                 && node.scheduled.long(&false, for_ms + STATUS_AGE_MS, now_ms)
                 && node.impaired.long(&false, for_ms + STATUS_AGE_MS, now_ms)
+                && node.outlived.long(&false, for_ms + STATUS_AGE_MS, now_ms)
                 && node.condition.long(&Condition::Good, for_ms, now_ms)
         };
         let all = self.nodes.iter().filter(|(id, node)| !but.contains(id) && fit(node));

@@ -218,6 +218,7 @@ fn view(id: &Id) -> NodeView {
         due: false,
         elsewhere: false,
         undescribed: false,
+        outlived: false,
     }
 }
 
@@ -338,6 +339,24 @@ const CASES: &[(&str, Deed, Deed)] = &[
         },
         |it| {
             it.condition(&it.b.clone(), Condition::Bad);
+            it.is_nowhere();
+            it.moves(ONE, &it.b.clone());
+        },
+    ),
+    (
+        // Nobody knows whether an application check outlives a start.
+        "rescued to a worse node",
+        |it| {
+            it.condition(&it.b.clone(), Condition::Bad);
+            for id in [it.a.clone(), it.c.clone()] {
+                it.view(&id).outlived = true;
+            }
+            it.is_nowhere();
+            it.moves(ONE, &it.b.clone());
+        },
+        |it| {
+            it.condition(&it.b.clone(), Condition::Bad);
+            it.view(&it.a.clone()).outlived = true;
             it.is_nowhere();
             it.moves(ONE, &it.b.clone());
         },
